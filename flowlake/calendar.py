@@ -82,9 +82,7 @@ def previous_session(day: date, n: int = 1) -> date:
     days = _sessions()
     at = bisect_left(days, day) - n
     if at < 0:
-        raise NotASession(
-            f"there are fewer than {n} sessions before {day} in the calendar (it starts {_FIRST})"
-        )
+        raise NotASession(f"there are fewer than {n} sessions before {day} in the calendar (it starts {_FIRST})")
     return days[at]
 
 
@@ -146,9 +144,7 @@ def write_calendar_file() -> None:
     names = {stamp.date(): str(name) for stamp, name in named.items()}
     facts = {
         "source": f"exchange_calendars {exchange_calendars.__version__}, XNYS, {_FIRST} to {_LAST}",
-        "holidays": {
-            day.isoformat(): names.get(day, "special closure") for day in weekdays if day not in opened
-        },
+        "holidays": {day.isoformat(): names.get(day, "special closure") for day in weekdays if day not in opened},
         "early_closes": sorted(stamp.date().isoformat() for stamp in nyse.early_closes),
     }
     _FILE.write_text(json.dumps(facts, indent=1) + "\n")

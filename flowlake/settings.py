@@ -17,52 +17,36 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 class ApiSettings(BaseModel):
     """The Polygon/Massive REST API, or the sandbox that speaks it."""
 
-    base_url: str = Field(
-        "https://api.massive.com", description="REST base; the key is sent to this origin only."
-    )
-    requests_per_second: float = Field(
-        40.0, gt=0, description="Token bucket; the vendor asks for less than 100."
-    )
-    concurrency: int = Field(16, ge=1, le=128, description="Requests in flight.")
-    attempts: int = Field(6, ge=1, description="Tries per request before it is reported as failed.")
-    backoff_seconds: float = Field(0.25, gt=0, description="First full-jitter back-off; doubles each try.")
-    backoff_cap_seconds: float = Field(30.0, gt=0, description="Longest back-off of our own choosing.")
-    retry_after_cap_seconds: float = Field(60.0, gt=0, description="Longest Retry-After that is honoured.")
-    connect_timeout_seconds: float = Field(5.0, gt=0, description="Time allowed to connect.")
-    read_timeout_seconds: float = Field(30.0, gt=0, description="Time allowed between bytes of an answer.")
-    delay_minutes: int = Field(
-        15, ge=0, description="How old the plan's data are: a pass at T describes T - delay."
-    )
-    replay: bool = Field(False, description="The server is a sandbox that can be asked for any past session.")
+    base_url: str = Field("https://api.massive.com", description="REST base; the key is sent to this origin only.")
+    requests_per_second: float = Field(40.0, gt=0, description="Token bucket; the vendor asks for less than 100.")
+    concurrency: int = Field(default=16, ge=1, le=128, description="Requests in flight.")
+    attempts: int = Field(default=6, ge=1, description="Tries per request before it is reported as failed.")
+    backoff_seconds: float = Field(default=0.25, gt=0, description="First full-jitter back-off; doubles each try.")
+    backoff_cap_seconds: float = Field(default=30.0, gt=0, description="Longest back-off of our own choosing.")
+    retry_after_cap_seconds: float = Field(default=60.0, gt=0, description="Longest Retry-After that is honoured.")
+    connect_timeout_seconds: float = Field(default=5.0, gt=0, description="Time allowed to connect.")
+    read_timeout_seconds: float = Field(default=30.0, gt=0, description="Time allowed between bytes of an answer.")
+    delay_minutes: int = Field(15, ge=0, description="How old the plan's data are: a pass at T describes T - delay.")
+    replay: bool = Field(default=False, description="The server is a sandbox that can be asked for any past session.")
 
 
 class MarketSettings(BaseModel):
     """Which underlyings and sessions the pipeline works on."""
 
-    underlyings: str = Field("all", description="'all' optionable underlyings, or a comma-separated list.")
-    first_session: str = Field("2026-05-26", description="First session partition, YYYY-MM-DD.")
-    min_coverage: float = Field(
-        0.95, gt=0, le=1, description="Smallest share of underlyings a complete snapshot has."
-    )
-    max_quarantine: float = Field(
-        0.02, ge=0, le=1, description="Largest share of quarantined rows a check accepts."
-    )
+    underlyings: str = Field(default="all", description="'all' optionable underlyings, or a comma-separated list.")
+    first_session: str = Field(default="2026-05-26", description="First session partition, YYYY-MM-DD.")
+    min_coverage: float = Field(0.95, gt=0, le=1, description="Smallest share of underlyings a complete snapshot has.")
+    max_quarantine: float = Field(0.02, ge=0, le=1, description="Largest share of quarantined rows a check accepts.")
 
 
 class LakeSettings(BaseModel):
     """Where the lake lives and how long its tables are kept."""
 
-    intraday_sessions: int = Field(1, ge=1, description="Sessions that intraday tables are kept.")
-    daily_sessions: int = Field(
-        60, ge=1, description="Sessions that daily tables are kept; events are permanent."
-    )
-    grace_hours: float = Field(
-        72.0, ge=0, description="How long replaced files stay readable for open notebooks."
-    )
-    duckdb_memory_limit: str = Field(
-        "4GB", description="memory_limit of every DuckDB connection flowlake opens."
-    )
-    duckdb_temp_limit: str = Field("8GB", description="max_temp_directory_size of every DuckDB connection.")
+    intraday_sessions: int = Field(default=1, ge=1, description="Sessions that intraday tables are kept.")
+    daily_sessions: int = Field(60, ge=1, description="Sessions that daily tables are kept; events are permanent.")
+    grace_hours: float = Field(72.0, ge=0, description="How long replaced files stay readable for open notebooks.")
+    duckdb_memory_limit: str = Field("4GB", description="memory_limit of every DuckDB connection flowlake opens.")
+    duckdb_temp_limit: str = Field(default="8GB", description="max_temp_directory_size of every DuckDB connection.")
 
 
 class Settings(BaseSettings):
@@ -76,13 +60,11 @@ class Settings(BaseSettings):
         populate_by_name=True,
     )
 
-    data_dir: Path = Field(Path("data"), description="Root of the lake; holds flowlake.duckdb.")
-    reports_dir: Path = Field(Path("reports"), description="Where rendered HTML goes.")
-    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
-        "INFO", description="Verbosity of flowlake's logs."
-    )
+    data_dir: Path = Field(default=Path("data"), description="Root of the lake; holds flowlake.duckdb.")
+    reports_dir: Path = Field(default=Path("reports"), description="Where rendered HTML goes.")
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="Verbosity of flowlake's logs.")
     api_key: SecretStr | None = Field(
-        None,
+        default=None,
         validation_alias=AliasChoices("MASSIVE_API_KEY", "POLYGON_API_KEY", "FLOWLAKE_API_KEY"),
         description="Vendor key. Only ever sent in the Authorization header to api.base_url.",
     )

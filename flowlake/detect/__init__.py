@@ -1,0 +1,1 @@
+"""Baselines, detection algorithms and scoring: pure functions from chains to explained events."""

@@ -1,0 +1,1 @@
+"""Ownership filings (SEC Forms 3, 4, 5) and congressional disclosures: parsing, classification, signals."""

@@ -1,0 +1,1 @@
+"""Where data live: paths, atomic Parquet commits, the DuckDB catalog and retention."""

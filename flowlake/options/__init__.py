@@ -1,0 +1,1 @@
+"""Option analytics: symbols, chains, implied forwards, implied volatility and Greeks."""

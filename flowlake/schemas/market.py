@@ -8,12 +8,8 @@ from flowlake.schemas.base import UTC_TIME, Column, Table
 
 SESSION = Column("session", pl.Date, "Trading session the row belongs to (New York date).")
 ORIGIN = Column("origin", pl.String, "Where the data came from: 'vendor', 'recorded' or 'simulated'.")
-OBSERVED_AT = Column(
-    "observed_at", UTC_TIME, "Market time the snapshot describes (wall time less the vendor's delay)."
-)
-AVAILABLE_AT = Column(
-    "available_at", UTC_TIME, "When the row was known to us; features use only rows known before."
-)
+OBSERVED_AT = Column("observed_at", UTC_TIME, "Market time the snapshot describes (wall time less the vendor's delay).")
+AVAILABLE_AT = Column("available_at", UTC_TIME, "When the row was known to us; features use only rows known before.")
 
 RAW_STOCK_SNAPSHOTS = Table(
     name="raw_stock_snapshots",
@@ -52,9 +48,7 @@ RAW_OPTION_SNAPSHOTS = Table(
         Column("exercise_style", pl.String, "'american', 'european' or 'bermudan'.", nullable=True),
         Column("expiration", pl.Date, "Expiration date.", nullable=True),
         Column("strike", pl.Float64, "Strike price.", "USD per share", nullable=True),
-        Column(
-            "shares_per_contract", pl.Float64, "Deliverable multiplier, usually 100.", "shares", nullable=True
-        ),
+        Column("shares_per_contract", pl.Float64, "Deliverable multiplier, usually 100.", "shares", nullable=True),
         Column("day_open", pl.Float64, "Open of the most recent day bar.", "USD per share", nullable=True),
         Column("day_high", pl.Float64, "High of the most recent day bar.", "USD per share", nullable=True),
         Column("day_low", pl.Float64, "Low of the most recent day bar.", "USD per share", nullable=True),

@@ -75,9 +75,7 @@ OPTION_CHAINS = Table(
         Column("vwap", pl.Float64, "VWAP of this session's trades.", "USD per share", nullable=True),
         Column("bid", pl.Float64, "Best bid.", "USD per share", nullable=True),
         Column("ask", pl.Float64, "Best ask.", "USD per share", nullable=True),
-        Column(
-            "mid", pl.Float64, "(bid + ask) / 2 where the quote is usable.", "USD per share", nullable=True
-        ),
+        Column("mid", pl.Float64, "(bid + ask) / 2 where the quote is usable.", "USD per share", nullable=True),
         Column("spread", pl.Float64, "ask - bid where the quote is usable.", "USD per share", nullable=True),
         Column("price", pl.Float64, "Price our volatility is solved from.", "USD per share", nullable=True),
         Column("price_source", pl.String, "'mid', 'last' or null.", nullable=True),
@@ -107,9 +105,7 @@ OPTION_CHAINS = Table(
             nullable=True,
         ),
         Column("implied_volatility", pl.Float32, "Ours, annualised, decimal.", nullable=True),
-        Column(
-            "iv_status", pl.String, "'ok' or why there is no volatility: 'no_price', 'below_intrinsic', ..."
-        ),
+        Column("iv_status", pl.String, "'ok' or why there is no volatility: 'no_price', 'below_intrinsic', ..."),
         Column("delta", pl.Float32, "Ours, to spot.", nullable=True),
         Column("gamma", pl.Float32, "Ours.", "per USD", nullable=True),
         Column("theta", pl.Float32, "Ours.", "USD per calendar day", nullable=True),
@@ -126,9 +122,7 @@ OPTION_CHAINS = Table(
         Column("vendor_gamma", pl.Float32, "Vendor gamma.", nullable=True),
         Column("vendor_theta", pl.Float32, "Vendor theta.", "USD per calendar day", nullable=True),
         Column("vendor_vega", pl.Float32, "Vendor vega.", "USD per volatility point", nullable=True),
-        Column(
-            "flags", pl.UInt16, "Quality flags, a bit set; names and bits in `flowlake.options.chains.Flag`."
-        ),
+        Column("flags", pl.UInt16, "Quality flags, a bit set; names and bits in `flowlake.options.chains.Flag`."),
         Column(
             "basis",
             pl.String,
