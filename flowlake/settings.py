@@ -17,8 +17,12 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 class ApiSettings(BaseModel):
     """The Polygon/Massive REST API, or the sandbox that speaks it."""
 
-    base_url: str = Field("https://api.massive.com", description="REST base; the key is sent to this origin only.")
-    requests_per_second: float = Field(40.0, gt=0, description="Token bucket; the vendor asks for less than 100.")
+    base_url: str = Field(
+        default="https://api.massive.com", description="REST base; the key is sent to this origin only."
+    )
+    requests_per_second: float = Field(
+        default=40.0, gt=0, description="Token bucket; the vendor asks for less than 100."
+    )
     concurrency: int = Field(default=16, ge=1, le=128, description="Requests in flight.")
     attempts: int = Field(default=6, ge=1, description="Tries per request before it is reported as failed.")
     backoff_seconds: float = Field(default=0.25, gt=0, description="First full-jitter back-off; doubles each try.")
@@ -26,7 +30,9 @@ class ApiSettings(BaseModel):
     retry_after_cap_seconds: float = Field(default=60.0, gt=0, description="Longest Retry-After that is honoured.")
     connect_timeout_seconds: float = Field(default=5.0, gt=0, description="Time allowed to connect.")
     read_timeout_seconds: float = Field(default=30.0, gt=0, description="Time allowed between bytes of an answer.")
-    delay_minutes: int = Field(15, ge=0, description="How old the plan's data are: a pass at T describes T - delay.")
+    delay_minutes: int = Field(
+        default=15, ge=0, description="How old the plan's data are: a pass at T describes T - delay."
+    )
     replay: bool = Field(default=False, description="The server is a sandbox that can be asked for any past session.")
 
 
@@ -35,17 +41,27 @@ class MarketSettings(BaseModel):
 
     underlyings: str = Field(default="all", description="'all' optionable underlyings, or a comma-separated list.")
     first_session: str = Field(default="2026-05-26", description="First session partition, YYYY-MM-DD.")
-    min_coverage: float = Field(0.95, gt=0, le=1, description="Smallest share of underlyings a complete snapshot has.")
-    max_quarantine: float = Field(0.02, ge=0, le=1, description="Largest share of quarantined rows a check accepts.")
+    min_coverage: float = Field(
+        default=0.95, gt=0, le=1, description="Smallest share of underlyings a complete snapshot has."
+    )
+    max_quarantine: float = Field(
+        default=0.02, ge=0, le=1, description="Largest share of quarantined rows a check accepts."
+    )
 
 
 class LakeSettings(BaseModel):
     """Where the lake lives and how long its tables are kept."""
 
     intraday_sessions: int = Field(default=1, ge=1, description="Sessions that intraday tables are kept.")
-    daily_sessions: int = Field(60, ge=1, description="Sessions that daily tables are kept; events are permanent.")
-    grace_hours: float = Field(72.0, ge=0, description="How long replaced files stay readable for open notebooks.")
-    duckdb_memory_limit: str = Field("4GB", description="memory_limit of every DuckDB connection flowlake opens.")
+    daily_sessions: int = Field(
+        default=60, ge=1, description="Sessions that daily tables are kept; events are permanent."
+    )
+    grace_hours: float = Field(
+        default=72.0, ge=0, description="How long replaced files stay readable for open notebooks."
+    )
+    duckdb_memory_limit: str = Field(
+        default="4GB", description="memory_limit of every DuckDB connection flowlake opens."
+    )
     duckdb_temp_limit: str = Field(default="8GB", description="max_temp_directory_size of every DuckDB connection.")
 
 
@@ -62,7 +78,9 @@ class Settings(BaseSettings):
 
     data_dir: Path = Field(default=Path("data"), description="Root of the lake; holds flowlake.duckdb.")
     reports_dir: Path = Field(default=Path("reports"), description="Where rendered HTML goes.")
-    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="Verbosity of flowlake's logs.")
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
+        default="INFO", description="Verbosity of flowlake's logs."
+    )
     api_key: SecretStr | None = Field(
         default=None,
         validation_alias=AliasChoices("MASSIVE_API_KEY", "POLYGON_API_KEY", "FLOWLAKE_API_KEY"),

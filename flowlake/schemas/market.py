@@ -131,7 +131,7 @@ RAW_QUARANTINE = Table(
 
 CHAIN_QUARANTINE = Table(
     name="chain_quarantine",
-    description="Raw option rows that no option chain can contain (unreadable symbol, expired, impossible), with the reason.",
+    description="Raw option rows no chain can contain (unreadable symbol, expired, impossible), with the reason.",
     columns=_QUARANTINE_COLUMNS,
     key=(),
     sort=("table", "underlying", "contract", "reason", "row"),
