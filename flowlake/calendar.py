@@ -140,8 +140,10 @@ def write_calendar_file() -> None:
     nyse = exchange_calendars.get_calendar("XNYS", start=_FIRST.isoformat(), end=_LAST.isoformat())
     opened = {stamp.date() for stamp in nyse.sessions}
     weekdays = (stamp.date() for stamp in pd.bdate_range(_FIRST, _LAST))
-    named = nyse.regular_holidays.holidays(pd.Timestamp(_FIRST), pd.Timestamp(_LAST), return_name=True)
-    names = {stamp.date(): str(name) for stamp, name in named.items()}
+    rules = nyse.regular_holidays
+    assert rules is not None, "XNYS has holiday rules"
+    named = pd.Series(rules.holidays(pd.Timestamp(_FIRST), pd.Timestamp(_LAST), return_name=True))
+    names = {pd.Timestamp(str(stamp)).date(): str(name) for stamp, name in named.items()}
     facts = {
         "source": f"exchange_calendars {exchange_calendars.__version__}, XNYS, {_FIRST} to {_LAST}",
         "holidays": {day.isoformat(): names.get(day, "special closure") for day in weekdays if day not in opened},
