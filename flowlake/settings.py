@@ -6,6 +6,7 @@ names, `MASSIVE_API_KEY` and `POLYGON_API_KEY`.
 
 from __future__ import annotations
 
+import os
 from functools import cache
 from pathlib import Path
 from typing import Literal
@@ -91,7 +92,12 @@ class Settings(BaseSettings):
     lake: LakeSettings = Field(default_factory=LakeSettings)
 
 
+SANDBOX_ENV = "sandbox.env"
+"""File in the data folder by which `flowlake demo` tells later commands to use its simulated market."""
+
+
 @cache
 def get_settings() -> Settings:
-    """The process's settings, read once."""
-    return Settings()
+    """The process's settings, read once: environment first, then `.env`, then the demo's `sandbox.env`."""
+    sandbox = Path(os.environ.get("FLOWLAKE_DATA_DIR", "data")) / SANDBOX_ENV
+    return Settings(_env_file=(sandbox, ".env"))  # pyright: ignore[reportCallIssue]

@@ -1,0 +1,128 @@
+"""Dagster runs from outside the UI: the instance beside the lake, a range of sessions as one run, what came of it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import date
+from itertools import pairwise
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from flowlake import calendar
+
+if TYPE_CHECKING:
+    import dagster as dg
+
+INSTANCE_TEMPLATE = Path(__file__).parents[1] / "dagster.yaml"
+
+_RANGE_START = "dagster/asset_partition_range_start"
+_RANGE_END = "dagster/asset_partition_range_end"
+
+
+@dataclass(frozen=True)
+class CheckResult:
+    """One asset check of a run."""
+
+    asset: str
+    name: str
+    passed: bool
+    severity: str
+    description: str
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """What came of a run: its id, whether it succeeded, failed steps with their error, checks, seconds per step."""
+
+    run_id: str
+    succeeded: bool
+    failures: dict[str, str]
+    checks: list[CheckResult]
+    seconds: dict[str, float]
+
+
+def dagster_home(data_dir: Path) -> Path:
+    """Dagster's home beside the lake, with the project's instance settings; made if absent."""
+    home = (data_dir / ".dagster").resolve()
+    home.mkdir(parents=True, exist_ok=True)
+    if INSTANCE_TEMPLATE.exists():
+        shutil.copyfile(INSTANCE_TEMPLATE, home / "dagster.yaml")
+    else:
+        (home / "dagster.yaml").touch()
+    return home
+
+
+@contextmanager
+def instance(data_dir: Path) -> Iterator[dg.DagsterInstance]:
+    """The Dagster instance of the lake, so that runs from the command line show in the UI."""
+    import dagster as dg
+
+    home = dagster_home(data_dir)
+    os.environ["DAGSTER_HOME"] = str(home)
+    with dg.DagsterInstance.from_config(str(home)) as opened:
+        yield opened
+
+
+def contiguous(days: Sequence[date]) -> list[tuple[date, date]]:
+    """Ascending sessions as ranges without gaps: [(first, last), ...]."""
+    if not days:
+        return []
+    breaks = [at for at, (left, right) in enumerate(pairwise(days), start=1) if calendar.next_session(left) != right]
+    edges = [0, *breaks, len(days)]
+    return [(days[start], days[end - 1]) for start, end in pairwise(edges)]
+
+
+def run_sessions(
+    opened: dg.DagsterInstance, job: str, first: date, last: date, *, keep_existing: bool, log_level: str = "INFO"
+) -> RunResult:
+    """Run `job` for the sessions `first` to `last` as one run in this process and say what came of it.
+
+    With `keep_existing`, sessions that a table already has are not built again.
+    """
+    from flowlake.definitions import defs
+    from flowlake.defs.session_asset import SKIP_EXISTING
+
+    tags = {_RANGE_START: first.isoformat(), _RANGE_END: last.isoformat()}
+    if keep_existing:
+        tags[SKIP_EXISTING] = "true"
+    result = defs.resolve_job_def(job).execute_in_process(
+        instance=opened,
+        tags=tags,
+        raise_on_error=False,
+        run_config={"loggers": {"console": {"config": {"log_level": log_level}}}},
+    )
+    return _summary(result)
+
+
+def _summary(result: dg.ExecuteInProcessResult) -> RunResult:
+    failures: dict[str, str] = {}
+    checks: list[CheckResult] = []
+    seconds: dict[str, float] = {}
+    for event in result.all_events:
+        if event.is_step_failure and event.step_key:
+            failures[event.step_key] = _root_cause(event.step_failure_data.error)
+        elif event.is_step_success and event.step_key:
+            seconds[event.step_key] = event.step_success_data.duration_ms / 1000
+        elif event.event_type_value == "ASSET_CHECK_EVALUATION":
+            data = event.asset_check_evaluation_data
+            checks.append(
+                CheckResult(
+                    data.asset_key.to_user_string(),
+                    data.check_name,
+                    data.passed,
+                    data.severity.value,
+                    data.description or "",
+                )
+            )
+    return RunResult(result.run_id, result.success, failures, checks, seconds)
+
+
+def _root_cause(error: object) -> str:
+    """The innermost message of a Dagster error: what went wrong, without Dagster's wrapping."""
+    while getattr(error, "cause", None) is not None:
+        error = error.cause  # pyright: ignore[reportAttributeAccessIssue]
+    return str(getattr(error, "message", error)).strip()
