@@ -1,0 +1,1 @@
+"""SQL that analysts find in the DuckDB file."""
