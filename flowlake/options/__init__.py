@@ -1,1 +1,18 @@
-"""Option analytics: symbols, chains, implied forwards, implied volatility and Greeks."""
+"""Option contracts: symbols, chains, time to expiration, implied forwards, implied volatility and Greeks."""
+
+from flowlake.options.black import Greeks, black_price, greeks, implied_volatility
+from flowlake.options.forwards import implied_forwards
+from flowlake.options.pricing import price_chain
+from flowlake.options.status import Status
+from flowlake.options.time import time_to_expiration
+
+__all__ = [
+    "Greeks",
+    "Status",
+    "black_price",
+    "greeks",
+    "implied_forwards",
+    "implied_volatility",
+    "price_chain",
+    "time_to_expiration",
+]
