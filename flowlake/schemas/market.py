@@ -108,6 +108,29 @@ RAW_OPTION_SNAPSHOTS = Table(
     known_at="available_at: when the page was received",
 )
 
+RAW_OPTION_BARS = Table(
+    name="raw_option_bars",
+    description="Daily bars of contracts that traded, for a past session whose snapshot was missed; no open interest.",
+    columns=(
+        SESSION,
+        Column("underlying", pl.String, "Underlying ticker."),
+        Column("contract", pl.String, "Vendor contract ticker, 'O:' + OCC symbol."),
+        Column("open", pl.Float64, "First price.", "USD per share"),
+        Column("high", pl.Float64, "Highest price.", "USD per share"),
+        Column("low", pl.Float64, "Lowest price.", "USD per share"),
+        Column("close", pl.Float64, "Last price.", "USD per share"),
+        Column("volume", pl.Float64, "Contracts traded.", "contracts"),
+        Column("vwap", pl.Float64, "Volume-weighted average price.", "USD per share", nullable=True),
+        Column("transactions", pl.Int64, "Trades.", "trades", nullable=True),
+        OBSERVED_AT,
+        AVAILABLE_AT,
+        ORIGIN,
+    ),
+    key=("contract",),
+    sort=("underlying", "contract"),
+    known_at="available_at: when the bars were received, long after the session",
+)
+
 _QUARANTINE_COLUMNS = (
     SESSION,
     Column("table", pl.String, "Table the row was meant for."),

@@ -1,0 +1,179 @@
+"""The page of one session: what the market did, what was unusual and why, and how good the data were."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import polars as pl
+
+from flowlake.report.charts import Factor, chain_picture, factor_bars
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
+
+PICTURED_EVENTS = 60
+"""Events that get a chain picture; beyond, the table and the factors remain, so that a page stays under 10 MB."""
+
+CONVICTIONS = ("EXTREME", "HIGH", "MEDIUM", "LOW")
+
+ORIGIN_NOTES = {
+    "simulated": "Simulated market: every price, trade and event on this page was generated. It shows how the "
+    "software works, not what any company's options did.",
+    "recorded": "Recorded sessions replayed through the pipeline.",
+    "vendor": "Vendor data, delayed as the subscription provides.",
+}
+
+
+@dataclass(frozen=True)
+class QualityNote:
+    """One check of the session's data: the table, what is demanded, whether it holds, and how bad it would be."""
+
+    table: str
+    name: str
+    passed: bool
+    severity: str
+    description: str
+    violations: int
+
+
+@dataclass(frozen=True)
+class DailyReport:
+    """Everything the page shows of `session`; frames are lake tables of that session."""
+
+    session: date
+    events: pl.DataFrame
+    chains: pl.DataFrame
+    outcomes: pl.DataFrame
+    coverage: pl.DataFrame
+    quality: Sequence[QualityNote]
+    quarantined: int
+    max_quality_rows: int = 200
+
+    @property
+    def origin(self) -> str:
+        """Where the chains came from."""
+        return self.chains["origin"][0] if self.chains.height else "unknown"
+
+
+def render_daily(report: DailyReport) -> str:
+    """The session's page as one self-contained HTML document: styles and pictures inline, no network, no scripts."""
+    return _environment().get_template("daily.html.j2").render(_context(report))
+
+
+def _context(report: DailyReport) -> dict[str, Any]:
+    return {
+        "session": report.session,
+        "origin": report.origin,
+        "origin_note": ORIGIN_NOTES.get(report.origin, ""),
+        "summary": market_summary(report.chains),
+        "convictions": conviction_counts(report.events),
+        "events": [_event(row, report.chains, number) for number, row in enumerate(_ranked(report.events))],
+        "outcomes": report.outcomes.sort("horizon_sessions", "event_session", "underlying").to_dicts(),
+        "coverage": _coverage(report.coverage),
+        "quality": sorted(report.quality, key=lambda note: (note.passed, note.severity, note.table, note.name)),
+        "quarantined": report.quarantined,
+        "flagged": _flagged(report.chains),
+    }
+
+
+def market_summary(chains: pl.DataFrame) -> dict[str, Any]:
+    """Totals of the session: underlyings, contracts, share that traded, volume by right, premium in USD."""
+    if chains.is_empty():
+        return {"underlyings": 0, "contracts": 0, "traded_share": None, "calls": 0, "puts": 0, "premium_usd": 0.0}
+    return chains.select(
+        underlyings=pl.col("underlying").n_unique(),
+        contracts=pl.len(),
+        traded_share=(pl.col("volume") > 0).mean(),
+        calls=pl.col("volume").filter(pl.col("right") == "C").sum(),
+        puts=pl.col("volume").filter(pl.col("right") == "P").sum(),
+        premium_usd=(pl.col("volume") * pl.col("price") * pl.col("multiplier")).sum(),
+    ).row(0, named=True)
+
+
+def conviction_counts(events: pl.DataFrame) -> list[dict[str, Any]]:
+    """Events at each conviction or higher, beside the number expected without any cause, most convinced first."""
+    budget = {"EXTREME": 1, "HIGH": 5, "MEDIUM": 20, "LOW": 60}
+    universe = events["universe"].max() if events.height else None
+    rows, total = [], 0
+    for level in CONVICTIONS:
+        count = events.filter(pl.col("conviction") == level).height
+        total += count
+        scaled = budget[level] * min(1.0, float(universe) / 6000) if universe else None  # pyright: ignore[reportArgumentType]
+        rows.append({"level": level, "count": count, "cumulative": total, "expected": scaled})
+    return rows
+
+
+def _ranked(events: pl.DataFrame) -> list[dict[str, Any]]:
+    return events.filter(pl.col("conviction") != "NONE").sort("rank").to_dicts()
+
+
+def _event(row: dict[str, Any], chains: pl.DataFrame, number: int) -> dict[str, Any]:
+    factors = [Factor(f["factor"], f["contribution"], f["text"]) for f in row["factors"] or []]
+    event = row | {"bars": factor_bars(factors), "factor_rows": factors, "picture": None}
+    if number < PICTURED_EVENTS:
+        chain = chains.filter(pl.col("underlying") == row["underlying"])
+        marked = {line["contract"] for line in row["contracts"] or []}
+        event["picture"] = chain_picture(chain, row["spot"], marked)
+    return event
+
+
+def _coverage(coverage: pl.DataFrame) -> dict[str, Any]:
+    counts = dict(coverage.group_by("status").len().sort("status").iter_rows())
+    missing = coverage.filter(pl.col("status") != "complete").sort("underlying")
+    return {
+        "asked": coverage.height,
+        "counts": counts,
+        "missing": missing.select("underlying", "status", "error").head(20).to_dicts(),
+    }
+
+
+def _flagged(chains: pl.DataFrame) -> list[dict[str, Any]]:
+    """How many rows carry each quality flag, most frequent first."""
+    from flowlake.options.chains import Flag
+
+    counts = [
+        {"flag": flag.name.lower().replace("_", " "), "rows": int(((chains["flags"] & flag.value) > 0).sum())}
+        for flag in Flag
+        if flag.name and flag.value
+    ]
+    return sorted((count for count in counts if count["rows"]), key=lambda count: -count["rows"])
+
+
+@cache
+def _environment() -> Environment:
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent / "templates"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {"compact": compact, "percent": percent, "number": number}
+    return environment
+
+
+def compact(value: float | None) -> str:
+    """A large number for people: 1234567 as '1.2M'; a dash where unknown."""
+    if value is None:
+        return "–"
+    for size, suffix in ((1e9, "B"), (1e6, "M"), (1e3, "K")):
+        if abs(value) >= size:
+            return f"{value / size:.1f}{suffix}"
+    return f"{value:,.0f}"
+
+
+def percent(value: float | None, digits: int = 1) -> str:
+    """A share as a percentage; a dash where unknown."""
+    return "–" if value is None else f"{100 * value:.{digits}f}%"
+
+
+def number(value: float | None, digits: int = 2) -> str:
+    """A plain number; a dash where unknown."""
+    return "–" if value is None else f"{value:,.{digits}f}"
