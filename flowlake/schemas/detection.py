@@ -143,7 +143,7 @@ TICKER_BASELINES = Table(
 
 CALIBRATION_BINS = Table(
     name="calibration_bins",
-    description="Histogram of one session's contract statistics by bucket; later sessions read it as the empirical null.",
+    description="Histogram of a session's contract statistics by bucket: the empirical null of later sessions.",
     columns=(
         SESSION,
         Column("statistic", pl.String, "'volume' or 'open_interest'."),
@@ -253,7 +253,7 @@ ANOMALIES_LOW_VOLUME = _anomaly_table(
 
 SCORED_EVENTS = Table(
     name="scored_events",
-    description="Underlyings with unusual activity, ranked; each factor's contribution adds up to the score's evidence.",
+    description="Underlyings with unusual activity, ranked; the factors' contributions add up to the evidence.",
     columns=(
         SESSION,
         EVENT_ID,
@@ -300,7 +300,7 @@ SCORED_EVENTS = Table(
 
 EVENT_OUTCOMES = Table(
     name="event_outcomes",
-    description="What followed earlier events, in the partition of the session that made it known. Never feeds a score.",
+    description="What followed earlier events, in the session that made it known. Never feeds a score.",
     columns=(
         SESSION,
         EVENT_ID,

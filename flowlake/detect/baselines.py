@@ -1,0 +1,200 @@
+"""What was normal before this session: per contract and per underlying, from sessions strictly before it.
+
+Nothing is carried from day to day, so a backfill or a correction needs no repair: each session is recomputed from the
+chains that precede it.
+"""
+
+from __future__ import annotations
+
+from datetime import date
+
+import numpy as np
+import polars as pl
+
+from flowlake import calendar, schemas
+from flowlake.detect.panel import (
+    ABSENT,
+    FutureData,
+    Ints,
+    Panel,
+    Trailing,
+    changes,
+    load_panel,
+    summarise,
+    trailing_window,
+)
+from flowlake.detect.splits import incomparable_sessions, known_splits, rescaled
+from flowlake.schemas.detection import WINDOWS
+
+LONGEST = max(WINDOWS)
+RECENT_SPLIT_SESSIONS = 5
+
+__all__ = ["FutureData", "contract_baselines", "ticker_baselines"]
+
+
+def contract_baselines(
+    session: date, chains: pl.DataFrame, trailing: Trailing, actions: pl.DataFrame | None = None
+) -> pl.DataFrame:
+    """CONTRACT_BASELINES of `session`: exact statistics of each contract of `chains` over 20 and 60 trailing sessions.
+
+    `trailing` maps earlier sessions to their option chains (contract_id, volume, open_interest, price,
+    implied_volatility, basis); up to 60 are read, later ones raise `FutureData`. Windows count calendar sessions, so a
+    session that is missing shortens n instead of reaching further back. Open-interest changes across a split in
+    `actions` (CORPORATE_ACTIONS) are left out.
+    """
+    today = chains.sort("contract_id").select("contract_id", "underlying", "available_at", "origin")
+    ids = today["contract_id"].to_numpy()
+    panel = load_panel(ids, trailing, session, LONGEST)
+    oi_changes = _comparable_changes(panel, today["underlying"], known_splits(actions))
+    columns: dict[str, np.ndarray] = {}
+    for window in WINDOWS:
+        volume = summarise(panel.volume[-window:])
+        # A change needs both ends inside the window, hence one row fewer.
+        oi_change = summarise(oi_changes[1 - window :])
+        for name in ("n", "zero_days", "mean", "std", "median", "mad", "max"):
+            columns[f"volume_{name}_{window}"] = volume[name]
+        for name in ("n", "mean", "std", "median", "mad", "max", "opened_mean"):
+            columns[f"oi_change_{name}_{window}"] = oi_change[name]
+    age, before_window = _listing_age(panel)
+    columns["listing_age"], columns["listed_before_window"] = age, before_window
+    columns["previous_volume"] = _last_row(panel.volume, panel, session)
+    columns["previous_open_interest"] = _last_row(panel.open_interest, panel, session)
+    frame = pl.concat([today, pl.DataFrame(columns)], how="horizontal")
+    frame = frame.join(_previous_prices(trailing, session), on="contract_id", how="left", maintain_order="left")
+    frame = _hide_split_interest(frame, session, known_splits(actions))
+    floats = pl.selectors.float()
+    whole = [c.name for c in schemas.table("contract_baselines").columns if c.dtype == pl.Int32 and c.nullable]
+    frame = frame.with_columns(floats.fill_nan(None), pl.col(whole).replace(ABSENT, None), session=pl.lit(session))
+    return schemas.table("contract_baselines").conform(frame.select(list(schemas.table("contract_baselines").schema)))
+
+
+def _comparable_changes(panel: Panel, underlyings: pl.Series, splits: pl.DataFrame) -> Ints:
+    result = changes(panel.open_interest)
+    # A handful of splits fall into any 60 sessions; everything else stays vectorised.
+    for underlying, effective_on in splits.select("underlying", "effective_on").iter_rows():
+        rows = [row for row, day in enumerate(panel.sessions) if day in incomparable_sessions(effective_on)]
+        if rows:
+            result[np.ix_(rows, np.flatnonzero((underlyings == underlying).to_numpy()))] = ABSENT
+    return result
+
+
+def _hide_split_interest(frame: pl.DataFrame, session: date, splits: pl.DataFrame) -> pl.DataFrame:
+    """Without a previous open interest there is no change, hence no alarm, on a split session or across it."""
+    hidden = [
+        underlying
+        for underlying, effective_on in splits.select("underlying", "effective_on").iter_rows()
+        if session in incomparable_sessions(effective_on)
+    ]
+    visible = ~pl.col("underlying").is_in(hidden)
+    return frame.with_columns(previous_open_interest=pl.when(visible).then(pl.col("previous_open_interest")))
+
+
+def _listing_age(panel: Panel) -> tuple[np.ndarray, np.ndarray]:
+    """Sessions since the first listing in the panel, and whether the oldest loaded session already listed it."""
+    listed = panel.volume != ABSENT
+    loaded = np.flatnonzero(listed.any(axis=1))
+    if loaded.size == 0:
+        nothing = np.zeros(panel.volume.shape[1], dtype=np.int16)
+        return nothing, np.ones(len(nothing), dtype=bool)
+    first = np.where(listed.any(axis=0), listed.argmax(axis=0), len(panel.sessions))
+    return (len(panel.sessions) - first).astype(np.int16), first == loaded[0]
+
+
+def _last_row(values: Ints, panel: Panel, session: date) -> Ints:
+    if panel.sessions and panel.sessions[-1] == calendar.previous_session(session):
+        return values[-1]
+    return np.full(values.shape[1], ABSENT, dtype=np.int32)
+
+
+def _previous_prices(trailing: Trailing, session: date) -> pl.DataFrame:
+    columns = {"contract_id": pl.Int32, "previous_price": pl.Float64, "previous_implied_volatility": pl.Float32}
+    chain = trailing.get(calendar.previous_session(session))
+    if chain is None:
+        return pl.DataFrame(schema=columns)
+    return chain.select(
+        "contract_id", previous_price="price", previous_implied_volatility="implied_volatility"
+    ).collect()
+
+
+def ticker_baselines(
+    session: date, chains: pl.DataFrame, trailing: Trailing, actions: pl.DataFrame | None = None
+) -> pl.DataFrame:
+    """TICKER_BASELINES of `session`: what each underlying of `chains` traded over the trailing 20 and 60 sessions.
+
+    `trailing` as for `contract_baselines` (underlying, right, volume, price, multiplier, spot). Sessions before a split
+    in `actions` are restated: contracts times the ratio, prices divided by it. Returns are close to close, in logs.
+    """
+    days = [day for day in trailing_window(trailing, session, LONGEST) if day in trailing]
+    totals = [_daily_totals(trailing[day]).with_columns(session=pl.lit(day)).collect() for day in days]
+    splits = known_splits(actions)
+    tickers = chains.group_by("underlying").agg(pl.col("available_at").max(), pl.col("origin").first())
+    history = pl.concat(totals) if totals else _no_totals()
+    history = rescaled(history, splits, session).with_columns(
+        pl.col("volume", "call_volume", "put_volume") * pl.col("ratio"), spot=pl.col("spot") / pl.col("ratio")
+    )
+    frame = tickers
+    for window in WINDOWS:
+        start = calendar.previous_session(session, window)
+        frame = frame.join(_ticker_window(history, start, window), on="underlying", how="left")
+    previous = history.filter(pl.col("session") == calendar.previous_session(session))
+    frame = (
+        frame.join(previous.select("underlying", previous_spot="spot"), on="underlying", how="left")
+        .join(_return_statistics(history, session), on="underlying", how="left")
+        .join(_recent_splits(splits, session), on="underlying", how="left")
+        .with_columns(pl.col("^n_\\d+$", "return_n", "splits").fill_null(0), session=pl.lit(session))
+    )
+    return schemas.table("ticker_baselines").conform(frame.select(list(schemas.table("ticker_baselines").schema)))
+
+
+def _daily_totals(chain: pl.LazyFrame) -> pl.LazyFrame:
+    volume = pl.col("volume").cast(pl.Float64)
+    return chain.group_by("underlying").agg(
+        volume=volume.sum(),
+        call_volume=volume.filter(pl.col("right") == "C").sum(),
+        put_volume=volume.filter(pl.col("right") == "P").sum(),
+        premium_usd=(volume * pl.col("price").fill_null(0.0) * pl.col("multiplier")).sum(),
+        spot=pl.col("spot").max(),
+    )
+
+
+def _no_totals() -> pl.DataFrame:
+    numbers = dict.fromkeys(("volume", "call_volume", "put_volume", "premium_usd", "spot"), pl.Float64)
+    return pl.DataFrame(schema={"underlying": pl.String, **numbers, "session": pl.Date})
+
+
+def _ticker_window(history: pl.DataFrame, start: date, window: int) -> pl.DataFrame:
+    volume = pl.col("volume")
+    return (
+        history.filter(pl.col("session") >= start)
+        .sort("underlying", "session")
+        .group_by("underlying", maintain_order=True)
+        .agg(
+            pl.len().alias("n"),
+            volume.mean().alias("volume_mean"),
+            volume.std().alias("volume_std"),
+            volume.median().alias("volume_median"),
+            (volume - volume.median()).abs().median().alias("volume_mad"),
+            volume.max().alias("volume_max"),
+            pl.col("call_volume").mean().alias("call_volume_mean"),
+            pl.col("put_volume").mean().alias("put_volume_mean"),
+            pl.col("premium_usd").mean().alias("premium_mean_usd"),
+        )
+        .rename(lambda name: name if name == "underlying" else f"{name}_{window}")
+    )
+
+
+def _return_statistics(history: pl.DataFrame, session: date, window: int = 20) -> pl.DataFrame:
+    """Daily log returns whose later end lies in the trailing `window` sessions."""
+    returns = (
+        history.filter(pl.col("spot") > 0)
+        .sort("underlying", "session")
+        .with_columns(log_return=pl.col("spot").log().diff().over("underlying"))
+        .filter(pl.col("session") >= calendar.previous_session(session, window), pl.col("log_return").is_not_null())
+    )
+    return returns.group_by("underlying").agg(return_n=pl.len(), return_std=pl.col("log_return").std())
+
+
+def _recent_splits(splits: pl.DataFrame, session: date) -> pl.DataFrame:
+    since = calendar.previous_session(session, RECENT_SPLIT_SESSIONS)
+    recent = splits.filter(pl.col("effective_on").is_between(since, session))
+    return recent.group_by("underlying").agg(splits=pl.len())
