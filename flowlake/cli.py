@@ -1,0 +1,283 @@
+"""flowlake: statistically unusual options activity, found, explained and measured.
+
+What people do outside the Dagster UI.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from datetime import UTC, date, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, NoReturn
+
+import typer
+from rich.console import Console
+from rich.table import Table as Grid
+
+from flowlake import calendar
+from flowlake.settings import SANDBOX_ENV, get_settings
+
+if TYPE_CHECKING:
+    from flowlake.runs import RunResult
+    from flowlake.sandbox.market import Market
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
+sandbox = typer.Typer(no_args_is_help=True, help="The local market that speaks the vendor's API.")
+app.add_typer(sandbox, name="sandbox")
+
+console = Console()
+LOOPBACK = "127.0.0.1"
+END_OF_DAY = "end_of_day"
+SANDBOX_KEY = "sandbox"
+
+Port = Annotated[int, typer.Option(help="Port of the Dagster UI on 127.0.0.1.", min=1, max=65535)]
+Day = Annotated[str, typer.Option(help="Session, YYYY-MM-DD.")]
+
+
+def main() -> None:
+    """Entry point: errors a person can put right become one line on standard error and exit code 1."""
+    from flowlake.lake import LakeError
+
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
+    try:
+        logging.getLogger("flowlake").setLevel(get_settings().log_level)
+        app()
+    except (ValueError, OSError, LookupError, LakeError, RuntimeError) as error:
+        logging.getLogger("flowlake").debug("traceback of the error below", exc_info=error)
+        fail(str(error))
+
+
+def fail(message: str) -> NoReturn:
+    """Print `message` to standard error and exit with 1."""
+    Console(stderr=True).print(f"[bold red]flowlake:[/] {message}", highlight=False, soft_wrap=True)
+    raise SystemExit(1)
+
+
+# --- the sandbox ------------------------------------------------------------------------------------------------------
+
+
+@sandbox.command("serve")
+def sandbox_serve(
+    port: Annotated[int, typer.Option(help="Port on 127.0.0.1; 0 takes any free one.")] = 8900,
+    recorded: Annotated[Path | None, typer.Option(help="Serve the recorded sessions of this folder instead.")] = None,
+    underlyings: Annotated[int, typer.Option(help="Simulated underlyings.", min=20, max=6000)] = 60,
+    sessions: Annotated[int, typer.Option(help="Simulated sessions, the last one included.", min=2)] = 30,
+    last: Annotated[str | None, typer.Option(help="Last simulated session, YYYY-MM-DD (default: newest).")] = None,
+    seed: Annotated[int, typer.Option(help="Seed of the simulation.")] = 7,
+    plan: Annotated[str, typer.Option(help="basic, starter, developer or advanced.")] = "advanced",
+    truth: Annotated[Path | None, typer.Option(help="Write the simulated episodes to this Parquet file.")] = None,
+) -> None:
+    """Serve a market on 127.0.0.1 until interrupted. Its key is `sandbox`."""
+    from flowlake.sandbox.plans import Plan
+    from flowlake.sandbox.server import SandboxServer
+
+    if plan.upper() not in Plan.__members__:
+        raise ValueError(f"--plan {plan!r} is not one of {', '.join(Plan.__members__).lower()}")
+    market = _market(recorded, underlyings, sessions, last, seed, truth)
+    days = market.sessions()
+    server = SandboxServer(market, keys=(SANDBOX_KEY,), plan=Plan[plan.upper()], host=LOOPBACK, port=port)
+    text = f"{market.origin} market, {len(days)} sessions from {days[0]} to {days[-1]}"
+    server.serve_forever(on_ready=lambda url: print(f"{text}, on {url}", flush=True))
+
+
+def _market(
+    recorded: Path | None, underlyings: int, sessions: int, last: str | None, seed: int, truth: Path | None
+) -> Market:
+    if recorded:
+        from flowlake.sandbox.recorded import RecordedMarket
+
+        return RecordedMarket(recorded)
+    from flowlake.sandbox.simulator import SimulatorConfig, simulate
+
+    end = date.fromisoformat(last) if last else calendar.latest_closed_session(datetime.now(UTC))
+    market = simulate(SimulatorConfig(underlyings=underlyings, sessions=sessions, last_session=end, seed=seed))
+    if truth:
+        market.write_truth(truth)
+    return market
+
+
+# --- the main job -----------------------------------------------------------------------------------------------------
+
+
+@app.command()
+def demo(
+    serve: Annotated[bool, typer.Option(help="Serve the Dagster UI afterwards.")] = True,
+    port: Port = 3000,
+    underlyings: Annotated[int, typer.Option(help="Simulated underlyings.", min=20, max=6000)] = 60,
+    sessions: Annotated[int, typer.Option(help="Simulated sessions.", min=22)] = 30,
+    seed: Annotated[int, typer.Option(help="Seed of the simulation.")] = 7,
+) -> None:
+    """Simulate a market, run the pipeline on it end to end, write the reports, then serve the Dagster UI."""
+    from flowlake import services
+
+    data_dir = get_settings().data_dir
+    if serve:
+        services.require_free_port(port)
+    newest = calendar.latest_closed_session(datetime.now(UTC))
+    plan = services.demo_plan(data_dir, services.DemoPlan(underlyings, sessions, seed, newest))
+    first, last = calendar.previous_session(plan.last, plan.sessions - 1), plan.last
+    started = time.monotonic()
+    console.print(f"Starting a simulated market of {plan.underlyings} underlyings, {first} to {last} ...")
+    with services.sandbox(plan.options(data_dir)) as base_url:
+        services.use_sandbox(data_dir, base_url, first)
+        result = _run_range(first, last, keep_existing=True)
+        _tell(result, first, last)
+        report = _newest_report()
+        console.print(f"\nDone in {time.monotonic() - started:.0f} s.")
+        console.print(f"  report   {report}", highlight=False)
+        console.print(f"  DuckDB   {data_dir / 'flowlake.duckdb'}   (python: flowlake.connect())", highlight=False)
+        if serve:
+            console.print(f"  Dagster  http://{LOOPBACK}:{port}   (stop with Ctrl-C)", highlight=False)
+            services.dagster_ui(data_dir, port)
+        else:
+            console.print("  Dagster  make demo   (serves the UI on these data)", highlight=False)
+
+
+@app.command()
+def run(port: Port = 3000) -> None:
+    """Serve the Dagster UI and run its schedules against the real API (needs MASSIVE_API_KEY or POLYGON_API_KEY)."""
+    from flowlake import services
+    from flowlake.sources.transport import checked_key
+
+    settings = get_settings()
+    if (settings.data_dir / SANDBOX_ENV).exists():
+        raise ValueError(
+            f"{settings.data_dir} holds the demo's simulated market; run `make clean`, "
+            "or set FLOWLAKE_DATA_DIR to another folder for real data"
+        )
+    checked_key(settings.api_key)
+    services.require_free_port(port)
+    console.print(f"Dagster on http://{LOOPBACK}:{port} (stop with Ctrl-C); schedules are switched on in its UI.")
+    services.dagster_ui(settings.data_dir, port)
+
+
+@app.command()
+def backfill(
+    start: Annotated[str, typer.Option("--from", help="First session, YYYY-MM-DD.")],
+    end: Annotated[str, typer.Option("--to", help="Last session, YYYY-MM-DD.")],
+    force: Annotated[bool, typer.Option(help="Build sessions again that are in the lake.")] = False,
+) -> None:
+    """Run the end-of-day job for a range of sessions; what an earlier run finished is kept unless --force."""
+    first, last = calendar.require_session(_day(start)), calendar.require_session(_day(end))
+    earliest = date.fromisoformat(get_settings().market.first_session)
+    if first > last:
+        raise ValueError(f"--from {first} is after --to {last}")
+    if first < earliest:
+        raise ValueError(f"{first} is before the first partition {earliest}; set FLOWLAKE_MARKET__FIRST_SESSION")
+    newest = calendar.latest_closed_session(datetime.now(UTC))
+    if last > newest:
+        raise ValueError(f"session {last} has not closed yet; the newest closed session is {newest}")
+    result = _run_range(first, last, keep_existing=not force)
+    _tell(result, first, last)
+
+
+def _run_range(first: date, last: date, *, keep_existing: bool) -> RunResult:
+    from flowlake import runs
+
+    with runs.instance(get_settings().data_dir) as instance:
+        return runs.run_sessions(instance, END_OF_DAY, first, last, keep_existing=keep_existing)
+
+
+def _tell(result: RunResult, first: date, last: date) -> None:
+    """Print seconds per step, checks that did not pass, and fail with the cause where the run failed."""
+    grid = Grid("step", "seconds", title=f"run {result.run_id[:8]}: {first} to {last}", title_justify="left")
+    for step, seconds in result.seconds.items():
+        grid.add_row(step, f"{seconds:.1f}")
+    console.print(grid)
+    passed = sum(check.passed for check in result.checks)
+    console.print(f"{passed} of {len(result.checks)} checks passed")
+    for check in result.checks:
+        if not check.passed:
+            console.print(f"  {check.severity} {check.asset}.{check.name}: {check.description}", highlight=False)
+    if not result.succeeded:
+        causes = "; ".join(f"{step}: {error}" for step, error in result.failures.items()) or "a blocking check failed"
+        raise RuntimeError(f"the run for {first} to {last} failed: {causes}")
+
+
+def _newest_report() -> Path | None:
+    pages = sorted(get_settings().reports_dir.glob("daily-*.html"))
+    return pages[-1] if pages else None
+
+
+def _day(text: str) -> date:
+    try:
+        return date.fromisoformat(text)
+    except ValueError as error:
+        raise ValueError(f"{text!r} is not a date; write YYYY-MM-DD, for instance 2026-06-01") from error
+
+
+# --- looking after it -------------------------------------------------------------------------------------------------
+
+
+@app.command()
+def status() -> None:
+    """What the lake holds: sessions, rows and size per table, what analysts see, and which sessions are missing."""
+    from flowlake.lake import Lake
+
+    settings = get_settings()
+    lake = Lake.open(settings.data_dir)
+    manifest = lake.manifest()
+    grid = Grid("table", "partitions", "first", "last", "rows", "MB", "published")
+    for name in sorted(lake.tables):
+        entries = manifest.head.get(name, {})
+        if not entries:
+            continue
+        shown = manifest.published.get(name, {})
+        grid.add_row(
+            name,
+            str(len(entries)),
+            min(entries),
+            max(entries),
+            f"{sum(entry.rows for entry in entries.values()):,}",
+            f"{sum(entry.bytes for entry in entries.values()) / 1e6:,.1f}",
+            str(len(shown)),
+        )
+    console.print(grid)
+    held = lake.partitions("scored_events")
+    if not held:
+        console.print("no session has been scored yet; start with `flowlake demo` or `flowlake backfill`")
+        return
+    first, last = date.fromisoformat(held[0]), calendar.latest_closed_session(datetime.now(UTC))
+    missing = [day for day in calendar.sessions(first, last) if day.isoformat() not in set(held)]
+    console.print(f"{len(held)} sessions scored, {len(missing)} missing between {first} and {last}")
+    if missing:
+        console.print(f"fill them with: flowlake backfill --from {missing[0]} --to {missing[-1]}")
+
+
+@app.command()
+def retention(
+    apply: Annotated[bool, typer.Option(help="Delete; without it, only show what would be deleted.")] = False,
+) -> None:
+    """Show, or with --apply delete, what is older than the retention settings allow."""
+    from flowlake.lake import Lake, apply_retention, plan_retention
+
+    settings = get_settings()
+    lake = Lake.open(settings.data_dir)
+    plan = plan_retention(lake, calendar.latest_closed_session(datetime.now(UTC)), settings.lake)
+    grid = Grid("table", "partition", "files", "MB", "why")
+    for row in plan.iter_rows(named=True):
+        grid.add_row(row["table"], row["partition"], str(row["files"]), f"{row['bytes'] / 1e6:.2f}", row["reason"])
+    console.print(grid)
+    if not apply:
+        console.print(f"{plan.height} entries would be deleted; run with --apply to delete them")
+        return
+    apply_retention(lake, plan)
+    console.print(f"{plan.height} entries deleted")
+
+
+@app.command()
+def doctor() -> None:
+    """Check key, plan, clock, disk and lake, and say in words what will and what will not work."""
+    from flowlake.doctor import examine
+
+    findings = examine(get_settings(), now=datetime.now(UTC))
+    for finding in findings:
+        mark = "[green]ok[/]" if finding.ok else "[bold red]!![/]"
+        console.print(f"{mark:>4}  {finding.what}: {finding.says}", highlight=False)
+    if not all(finding.ok for finding in findings):
+        raise SystemExit(1)
+
+
+if __name__ == "__main__":
+    main()

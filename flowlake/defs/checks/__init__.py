@@ -1,0 +1,1 @@
+"""Asset checks: one-scan invariants and data incidents, blocking between the stages."""

@@ -1,0 +1,90 @@
+"""`flowlake doctor`: what works here and what does not, in words."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import date, datetime
+from pathlib import Path
+
+from flowlake import calendar
+from flowlake.settings import SANDBOX_ENV, Settings
+
+_NEEDED_GB = 10.0
+_MAX_SKEW_SECONDS = 30.0
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that was looked at: whether it is well, and what that means."""
+
+    what: str
+    ok: bool
+    says: str
+
+
+def examine(settings: Settings, now: datetime) -> list[Finding]:
+    """Look at the settings, key, API and plan, clock, disk and lake; a part that fails never hides the others."""
+    parts: list[tuple[str, Callable[[], list[Finding]]]] = [
+        ("mode", lambda: [_mode(settings)]),
+        ("calendar", lambda: [_today(now)]),
+        ("disk", lambda: [_disk(settings.data_dir)]),
+        ("lake", lambda: [_lake(settings)]),
+        ("API", lambda: _api(settings, now)),
+    ]
+    findings: list[Finding] = []
+    for name, look in parts:
+        try:
+            findings += look()
+        except Exception as error:
+            findings.append(Finding(name, ok=False, says=str(error)))
+    return findings
+
+
+def _mode(settings: Settings) -> Finding:
+    simulated = (settings.data_dir / SANDBOX_ENV).exists()
+    where = f"{settings.api.base_url}, data in {settings.data_dir}"
+    return Finding("mode", ok=True, says=f"{'the demo market' if simulated else 'the configured API'} at {where}")
+
+
+def _today(now: datetime) -> Finding:
+    today = now.astimezone(calendar.NEW_YORK).date()
+    newest = calendar.latest_closed_session(now)
+    kind = "a session" if calendar.is_session(today) else "no session"
+    return Finding("calendar", ok=True, says=f"{today} is {kind} in New York; the newest closed session is {newest}")
+
+
+def _disk(data_dir: Path) -> Finding:
+    folder = next(path for path in (data_dir.absolute(), *data_dir.absolute().parents) if path.exists())
+    free = shutil.disk_usage(folder).free / 1e9
+    says = f"{free:.0f} GB free under {data_dir}"
+    if free < _NEEDED_GB:
+        return Finding("disk", ok=False, says=f"{says}; 60 sessions of the whole market need about {_NEEDED_GB:.0f} GB")
+    return Finding("disk", ok=True, says=says)
+
+
+def _lake(settings: Settings) -> Finding:
+    from flowlake.lake import Lake
+
+    lake = Lake.open(settings.data_dir)
+    sessions = lake.partitions("option_chains")
+    if not sessions:
+        return Finding("lake", ok=True, says="empty; fill it with `flowlake demo` or `flowlake backfill`")
+    last = date.fromisoformat(sessions[-1])
+    return Finding("lake", ok=True, says=f"{len(sessions)} sessions of option chains, the newest {last}")
+
+
+def _api(settings: Settings, now: datetime) -> list[Finding]:
+    from flowlake.sources.polygon import probe
+
+    report = probe(settings.api, settings.api_key)
+    findings = [Finding("API", ok=True, says=f"{settings.api.base_url} answers and accepts the key")]
+    if report.server_time is not None:
+        skew = abs((report.server_time - now).total_seconds())
+        # A sandbox shows the time of its market, not of its machine.
+        if not settings.api.replay:
+            findings.append(Finding("clock", skew <= _MAX_SKEW_SECONDS, f"{skew:.0f} s from the vendor's clock"))
+    for capability in report.capabilities:
+        findings.append(Finding(capability.name, capability.available, capability.meaning))
+    return findings
