@@ -128,6 +128,7 @@ class Page:
     single: bool = False
     next_url: str | None = None
     number: int = 1
+    paged: bool = False
     previous: Callable[[], list[str]] = list
     with_request_id: bool = True
 
@@ -341,6 +342,7 @@ class Api:
             {"status": "OK"},
             next_url=following,
             number=start // limit + 1,
+            paged=True,
             previous=lambda: rows(max(0, start - limit), start),
         )
 
