@@ -18,6 +18,7 @@ from flowlake.lake.errors import (
     StagedFileLost,
 )
 from flowlake.lake.paths import UNPARTITIONED
+from flowlake.lake.retention import apply_retention, plan_retention
 from flowlake.lake.store import Between, Lake, Snapshot, Transaction
 
 __all__ = [
@@ -38,5 +39,7 @@ __all__ = [
     "Snapshot",
     "StagedFileLost",
     "Transaction",
+    "apply_retention",
     "connect",
+    "plan_retention",
 ]

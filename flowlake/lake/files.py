@@ -18,7 +18,7 @@ from pathlib import Path
 import polars as pl
 
 from flowlake.lake.errors import CorruptFile, LakeDiskFull, LakePermissionDenied
-from flowlake.lake.paths import TEMPORARY_PREFIX
+from flowlake.lake.paths import TEMPORARY_PREFIX, file_stem
 from flowlake.schemas.base import Table
 
 ROW_GROUP_ROWS = 32_768
@@ -55,7 +55,7 @@ def write_table_file(directory: Path, table: Table, partition: str, frame: pl.Da
                     f"{temporary}: wrote {frame.height} rows, read back {rows}; check the disk, then rerun"
                 )
             digest = file_sha256(temporary)
-            name = f"{partition.replace(':', '')}.{digest[:12]}.{uuid.uuid4().hex[:8]}.parquet"
+            name = f"{file_stem(partition)}.{digest[:12]}.{uuid.uuid4().hex[:8]}.parquet"
             size = temporary.stat().st_size
             final = temporary.rename(directory / name)
         except BaseException:

@@ -19,6 +19,7 @@ TEMPORARY_PREFIX = ".tmp-"
 
 _SESSION = re.compile(r"\d{4}-\d{2}-\d{2}")
 _SNAPSHOT = re.compile(r"\d{4}-\d{2}-\d{2}-([01]\d|2[0-3]):[0-5]\d")
+_SNAPSHOT_STEM = re.compile(r"\d{4}-\d{2}-\d{2}-\d{4}")
 
 
 @dataclass(frozen=True)
@@ -91,6 +92,18 @@ def check_partition(table: Table, partition: str) -> str:
 def session_of(partition: str) -> str | None:
     """The session part of a partition name, None for 'all'."""
     return None if partition == UNPARTITIONED else partition[:10]
+
+
+def file_stem(partition: str) -> str:
+    """`partition` as the first part of its file's name: no colon, which object stores and URLs dislike."""
+    return partition.replace(":", "")
+
+
+def partition_of_file(name: str) -> str:
+    """The partition a data file's name says it holds."""
+    stem = name.split(".", 1)[0]
+    is_snapshot = _SNAPSHOT_STEM.fullmatch(stem) is not None
+    return f"{stem[:-2]}:{stem[-2:]}" if is_snapshot else stem
 
 
 def _is_date(text: str) -> bool:
