@@ -31,6 +31,14 @@ class ApiSettings(BaseModel):
     retry_after_cap_seconds: float = Field(default=60.0, gt=0, description="Longest Retry-After that is honoured.")
     connect_timeout_seconds: float = Field(default=5.0, gt=0, description="Time allowed to connect.")
     read_timeout_seconds: float = Field(default=30.0, gt=0, description="Time allowed between bytes of an answer.")
+    request_timeout_seconds: float = Field(default=120.0, gt=0, description="Time allowed for a whole answer.")
+    budget_seconds: float = Field(default=3600.0, gt=0, description="Time a run of the client may take in all.")
+    max_body_bytes: int = Field(default=256_000_000, gt=0, description="Largest answer read, after decompression.")
+    max_pages: int = Field(default=2000, ge=1, description="Longest listing followed before it is called endless.")
+    breaker_failures: int = Field(default=5, ge=1, description="Failures in a row that pause all requests.")
+    breaker_trips: int = Field(default=5, ge=1, description="Such pauses in a row after which no request is sent.")
+    breaker_cooldown_seconds: float = Field(default=2.0, gt=0, description="First such pause; doubles each time.")
+    chain_rounds: int = Field(default=3, ge=1, description="Times an underlying is tried before it counts as failed.")
     delay_minutes: int = Field(
         default=15, ge=0, description="How old the plan's data are: a pass at T describes T - delay."
     )
@@ -44,6 +52,9 @@ class MarketSettings(BaseModel):
     first_session: str = Field(default="2026-05-26", description="First session partition, YYYY-MM-DD.")
     min_coverage: float = Field(
         default=0.95, gt=0, le=1, description="Smallest share of underlyings a complete snapshot has."
+    )
+    max_bar_requests: int = Field(
+        default=100_000, ge=1, description="Most contracts whose daily bars are fetched to fill one missed session."
     )
     max_quarantine: float = Field(
         default=0.02, ge=0, le=1, description="Largest share of quarantined rows a check accepts."
