@@ -271,12 +271,12 @@ class PolygonClient:
     async def fetch_option_bars(
         self,
         session: date,
-        contracts: pl.DataFrame,
+        contracts: Sequence[tuple[str, str]],
         *,
         as_of: datetime | None = None,
         on_progress: OnProgress | None = None,
     ) -> BarPass:
-        """Unadjusted daily bars in `session` of `contracts` (columns underlying, contract, as `list_contracts` gives).
+        """Unadjusted daily bars in `session` of `contracts`, given as (underlying, contract) pairs.
 
         A contract without a bar did not trade. One whose request fails, or whose bar lacks a price, is reported in
         `failed`; `AuthError` and `NotEntitled` are raised. One request per contract.
@@ -284,7 +284,7 @@ class PolygonClient:
         moment = self._moment(session, as_of)
         self._transport.begin_run()
         day = session.isoformat()
-        pairs = contracts.select("underlying", "contract").unique().sort("underlying", "contract").rows()
+        pairs = sorted(set(contracts))
         failed: dict[str, str] = {}
         done = Counter[str]()
 
@@ -524,7 +524,7 @@ class BlockingPolygonClient:
     def fetch_option_bars(
         self,
         session: date,
-        contracts: pl.DataFrame,
+        contracts: Sequence[tuple[str, str]],
         *,
         as_of: datetime | None = None,
         on_progress: OnProgress | None = None,
