@@ -17,7 +17,7 @@ from pathlib import Path
 
 import polars as pl
 
-from flowlake.lake.errors import CorruptFile, LakeDiskFull, LakePermissionDenied
+from flowlake.lake.errors import CorruptFile, LakeDiskFull, LakeError, LakePermissionDenied
 from flowlake.lake.paths import TEMPORARY_PREFIX, file_stem
 from flowlake.schemas.base import Table
 
@@ -126,7 +126,9 @@ def typed_os_errors(place: Path) -> Iterator[None]:
     """Turn a full disk and a refused permission below `place` into the lake's own errors."""
     try:
         yield
-    except (OSError, pl.exceptions.ComputeError) as error:
+    except LakeError:
+        raise
+    except Exception as error:
         code = _errno_of(error)
         if code in _NO_SPACE:
             raise LakeDiskFull(
@@ -157,6 +159,5 @@ def _write_parquet(path: Path, table: Table, frame: pl.DataFrame) -> None:
 def _errno_of(error: Exception) -> int | None:
     if isinstance(error, OSError) and error.errno is not None:
         return error.errno
-    # polars hands the operating system's error on as text only.
-    known = (code for code in (*_NO_SPACE, *_NO_PERMISSION) if f"(os error {code})" in str(error))
-    return next(known, None)
+    # polars and DuckDB hand the operating system's error on as text only.
+    return next((code for code in (*_NO_SPACE, *_NO_PERMISSION) if os.strerror(code) in str(error)), None)

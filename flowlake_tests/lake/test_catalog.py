@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 import shutil
 import stat
 from pathlib import Path
@@ -224,7 +223,7 @@ def test_polars_types_without_a_duckdb_equivalent_are_named():
         sql_type(pl.Object)
 
 
-def test_no_file_of_a_catalog_stays_open_for_writing(lake: Lake):
+def test_building_a_catalog_leaves_no_log_and_nothing_unfinished(lake: Lake):
     names = {path.name for path in lake.paths.catalogs.rglob("*") if path.is_file()}
     assert names == {"flowlake.duckdb"}
-    assert not any(".tmp-" in name for name in os.listdir(lake.paths.catalogs))
+    assert not list(lake.paths.catalogs.glob(".tmp-*"))

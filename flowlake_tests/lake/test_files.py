@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
 
 import polars as pl
@@ -25,7 +26,7 @@ def test_equal_rows_give_equal_bytes_however_the_frame_was_assembled(tmp_path_fa
     frame = left(DAY, 1, 12)
     edges = sorted({0, *cuts, 12})
     shuffled = frame[list(order)]
-    pieces = [shuffled[a:b] for a, b in zip(edges, edges[1:], strict=False)]
+    pieces = [shuffled[a:b] for a, b in pairwise(edges)]
     assembled = pl.concat(pieces, rechunk=False)
     one = write_table_file(directory, LEFT, DAY, LEFT.conform(frame))
     other = write_table_file(directory, LEFT, DAY, LEFT.conform(assembled))
