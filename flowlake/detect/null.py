@@ -103,7 +103,7 @@ def _binned_tails(counts: Floats, exceeding: Floats, n: Floats) -> tuple[Floats,
 
 
 def _pareto(mean: Floats, weighted: Floats) -> tuple[Floats, Floats]:
-    """Shape and scale from E[X] and E[X S(X)]; the shape is held in [0, `LARGEST_SHAPE`], where no event is impossible."""
+    """Shape and scale from E[X] and E[X S(X)]; a shape held above 0 leaves no event impossible."""
     mean = np.maximum(mean, 1e-9)
     shape = np.clip(2.0 - mean / np.maximum(mean - 2.0 * weighted, 1e-9), 0.0, LARGEST_SHAPE)
     return shape, mean * (1.0 - shape)

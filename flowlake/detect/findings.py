@@ -1,0 +1,153 @@
+"""What the algorithms share: ticker first, contracts inside flagged tickers second, and rows that explain themselves."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from datetime import date
+from typing import Any
+
+import polars as pl
+
+from flowlake import calendar, schemas
+from flowlake.schemas.detection import FACTOR
+
+Row = dict[str, Any]
+
+FLAGGED_SHARE = 0.05
+"""A side is flagged where at most this share of comparable trailing sides was as extreme."""
+
+LINES_PER_SIDE = 10
+
+SIDE = {"C": "call", "P": "put"}
+DIRECTION = {"C": "bullish", "P": "bearish"}
+
+SOLD_IV_CHANGE = -0.02
+"""IV of the hit lines fell this far against their expirations: more likely sold than bought, so no direction is claimed."""
+
+
+def best_line(lines: pl.DataFrame, p_value: pl.Expr, name: str) -> pl.DataFrame:
+    """Per underlying and right: -log10 of the smallest `p_value`, Sidak-corrected for the lines tested; null if none."""
+    best, tested = p_value.min(), p_value.count()
+    corrected = -((tested * (-best).log1p()).exp() - 1.0)
+    # Below 1e-12 the correction is the plain product, which does not lose its digits.
+    corrected = pl.when(best < 1e-12).then(best * tested).otherwise(corrected)
+    return lines.group_by("underlying", "right", maintain_order=True).agg(
+        (-corrected.clip(1e-300, 1.0).log10()).clip(0.0).alias(name)
+    )
+
+
+def flagged_sides(sides: pl.DataFrame, statistic: str) -> pl.DataFrame:
+    """Sides whose `statistic` is unusual: underlying, right, ticker_p_value, ticker_null_n, iv_change, annotations."""
+    return sides.filter(pl.col(f"{statistic}_u") <= FLAGGED_SHARE, pl.col(statistic) > 0).select(
+        "underlying",
+        "right",
+        "iv_change",
+        ticker_p_value=f"{statistic}_u",
+        ticker_null_n=pl.col(f"{statistic}_n").cast(pl.Int64),
+    )
+
+
+def flagged_lines(lines: pl.DataFrame, sides: pl.DataFrame, p_value: pl.Expr, statistic: str) -> pl.DataFrame:
+    """The unusual lines of flagged sides: the best one, and up to `LINES_PER_SIDE` that pass Bonferroni at 5 %."""
+    inside = lines.with_columns(p_value=p_value).join(
+        flagged_sides(sides, statistic), on=["underlying", "right"], how="inner"
+    )
+    side = ["underlying", "right"]
+    return (
+        inside.with_columns(tested=pl.col("p_value").count().over(side))
+        .filter(pl.col("p_value") < 1.0)
+        .sort(*side, "p_value", "contract_id")
+        .with_columns(place=pl.int_range(pl.len()).over(side))
+        .filter((pl.col("place") == 0) | (pl.col("p_value") * pl.col("tested") <= FLAGGED_SHARE))
+        .filter(pl.col("place") < LINES_PER_SIDE)
+    )
+
+
+def anomaly_rows(
+    rows: pl.DataFrame, algorithm: str, explain: Callable[[Row], str], *, of_previous_session: bool = False
+) -> pl.DataFrame:
+    """`rows` (lines with observed, expected, statistic, p-values) as a conforming table `anomalies_{algorithm}`."""
+    table = schemas.table(f"anomalies_{algorithm}")
+    if rows.is_empty():
+        return table.empty()
+    session: date = rows["session"][0]
+    described = calendar.previous_session(session) if of_previous_session else session
+    contracts = pl.col("observed") * pl.col("multiplier")
+    measured = rows.with_columns(
+        algorithm=pl.lit(algorithm),
+        event_id=event_id(pl.col("underlying"), session),
+        event_time=pl.lit(calendar.session_close(described)),
+        direction=direction(),
+        premium_usd=contracts * pl.col("price"),
+        delta_notional_usd=contracts * pl.col("delta") * pl.col("spot"),
+        vega_notional_usd=contracts * pl.col("vega").cast(pl.Float64),
+        implied_volatility=pl.col("implied_volatility").cast(pl.Float64),
+        annotations=annotations(),
+    )
+    # Sentences are for people and only flagged rows get one, so a loop over them is cheap.
+    records = measured.to_dicts()
+    texts = pl.Series("explanation", [explain(record) for record in records], dtype=pl.String)
+    factors = pl.Series("factors", [_measures(record) for record in records], dtype=pl.List(FACTOR))
+    return table.conform(measured.with_columns(texts, factors).select(list(table.schema)))
+
+
+def _measures(row: Row) -> list[Row]:
+    """The numbers behind an anomaly; only the score weighs them, so they contribute nothing here."""
+    measures = [
+        ("deviation", row["statistic"], f"{row['observed']:,.0f} observed, {row['expected']:,.0f} expected"),
+        ("volume_oi_ratio", _ratio(row["volume"], row["open_interest"]), "volume over open interest at the start"),
+        ("premium_usd", row["premium_usd"], "contracts times price times multiplier"),
+        ("delta_notional_usd", row["delta_notional_usd"], "shares the contracts move like, times spot"),
+        ("vega_notional_usd", row["vega_notional_usd"], "dollars per volatility point"),
+        ("iv_change", row["iv_change"], "implied volatility against its expiration, since the session before"),
+    ]
+    return [
+        {"factor": name, "value": value, "contribution": None, "text": text}
+        for name, value, text in measures
+        if value is not None
+    ]
+
+
+def _ratio(volume: int, open_interest: int | None) -> float | None:
+    return volume / open_interest if open_interest else None
+
+
+def event_id(underlying: pl.Expr, session: date) -> pl.Expr:
+    """The id shared by everything said about `underlying` on `session`: 16 hexadecimal digits."""
+
+    def digest(names: pl.Series) -> pl.Series:
+        keys = (f"{session.isoformat()}|{name}" for name in names)
+        return pl.Series([hashlib.sha256(key.encode()).hexdigest()[:16] for key in keys], dtype=pl.String)
+
+    return underlying.map_batches(digest, return_dtype=pl.String, is_elementwise=True)
+
+
+def direction() -> pl.Expr:
+    """What bought lines of the row's `right` would profit from; 'neutral' where `iv_change` says they were sold."""
+    bought = pl.col("right").replace_strict(DIRECTION, return_dtype=pl.String)
+    return pl.when(pl.col("iv_change").fill_null(0.0) <= SOLD_IV_CHANGE).then(pl.lit("neutral")).otherwise(bought)
+
+
+def annotations() -> pl.Expr:
+    """What makes a line less surprising than it looks."""
+    return pl.concat_list(
+        pl.when(pl.col("splits") > 0).then(pl.lit("split")),
+        pl.when("new_listing").then(pl.lit("new listing")),
+        pl.when("index_or_etf").then(pl.lit("index or ETF")),
+        pl.when("spread_look_alike").then(pl.lit("spread look-alike")),
+        pl.when("roll_look_alike").then(pl.lit("roll look-alike")),
+    ).list.drop_nulls()
+
+
+def line_name(row: Row) -> str:
+    """'PYPL 17 Jul 2026 50 call'."""
+    return f"{row['underlying']} {row['expiration']:%-d %b %Y} {row['strike']:g} {SIDE[row['right']]}"
+
+
+def frequency(p_value: float) -> str:
+    """A p-value in words: '1 time in 1,200'."""
+    if p_value >= 0.5:
+        return "most of the time"
+    times = 1.0 / max(p_value, 1e-9)
+    return f"1 time in {times:,.0f}" if times < 1e6 else "less than 1 time in a million"
