@@ -1,0 +1,8 @@
+"""A seeded whole market: stocks, listed options, quotes, volume and open interest, with injected episodes and decoys."""
+
+from __future__ import annotations
+
+from flowlake.sandbox.simulator.config import BadSimulatorConfig, SimulatorConfig
+from flowlake.sandbox.simulator.market import Simulator, simulate
+
+__all__ = ["BadSimulatorConfig", "Simulator", "SimulatorConfig", "simulate"]
