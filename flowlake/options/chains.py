@@ -14,7 +14,7 @@ from operator import or_
 
 import polars as pl
 
-from flowlake.calendar import previous_session, session_close, sessions
+from flowlake.calendar import previous_session, require_session, session_close, sessions
 from flowlake.options import forwards, symbols
 from flowlake.options.pricing import price_chain
 from flowlake.options.splits import splits_between
@@ -104,6 +104,7 @@ def build_chains(
         actions: Table corporate_actions as known on the session, for split flags and dividends.
 
     Raises:
+        NotASession: The exchange did not open on `session`.
         WrongSession: `raw` holds rows of another session.
     """
     return _build(raw, session, known_contracts, stocks, actions, basis="snapshot")
@@ -163,6 +164,7 @@ def _build(
 
 
 def _require_session(raw: pl.DataFrame, session: date) -> None:
+    require_session(session)
     foreign = raw.filter(pl.col("session") != session)["session"].unique().sort()
     if len(foreign):
         raise WrongSession(

@@ -244,9 +244,7 @@ def evaluate(
             unknown = "contract_id NOT IN (SELECT contract_id FROM known_contracts)"
             rules.append(Invariant("contract_known", unknown, "every contract id is in contracts"))
         counts = ", ".join(rule.count for rule in rules)
-        counted = connection.execute(f"SELECT count(*), {counts} FROM checked").fetchone()
-        assert counted is not None, "an aggregate without GROUP BY has one row"
-        rows, *violations = counted
+        ((rows, *violations),) = connection.sql(f"SELECT count(*), {counts} FROM checked").fetchall()
         shown = _quoted_list(table.key or table.sort)
         return [_outcome(connection, rule, bad, rows, shown) for rule, bad in zip(rules, violations, strict=True)]
 

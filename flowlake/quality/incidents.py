@@ -1,0 +1,314 @@
+"""What looks wrong with a session as a whole, mostly beside the session before: pure functions from frames to outcomes.
+
+A row can be perfect and the session still worthless: a holiday's copy of yesterday, a chain that came back empty, open
+interest that was never filled in, a split nobody announced. Frames are `option_chains` or `raw_option_snapshots`, as
+long as both sides of a comparison are the same table. Severity ERROR means that the stages which follow must not run.
+
+Thresholds are far from what 47 real sessions of 144 underlyings show: identical traded contracts 0.0-1.7 % on real
+sessions and 89-91 % on copies; open interest zero in 14-19 %; vendor volatility zero in 0.2-6 %.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from datetime import date
+from typing import Final
+
+import polars as pl
+
+from flowlake.calendar import NotASession, require_session
+from flowlake.options.chains import MAX_VENDOR_IV, Flag, has_flag
+from flowlake.options.splits import split_underlyings
+from flowlake.quality.outcome import Outcome, Severity
+
+COPY_ERROR: Final = 0.25
+"""Share of traded contracts identical to the session before from which the session is a copy."""
+COPY_WARN: Final = 0.05
+"""The same share from which somebody should look: part of the market may be a copy."""
+COPY_MIN_CONTRACTS: Final = 30
+"""Traded contracts needed to tell a copy from chance."""
+NO_OPEN_INTEREST: Final = 0.98
+"""Share of contracts with zero or no open interest from which it was never filled in."""
+PLACEHOLDER_WARN: Final = 0.25
+"""Share of vendor volatilities that are placeholders from which vendor Greeks are not to be used."""
+DEAD_CHAIN_CONTRACTS: Final = 20
+"""A chain of this many contracts without any open interest is worth a look."""
+SPLIT_FACTORS: Final = (2, 3, 4, 5, 6, 7, 8, 10, 12, 15, 20, 25, 30, 40, 50, 100)
+"""New shares per old share of usual splits; reverse splits are their inverses. 3:2 is left out: stocks that move by a
+third are far commoner than 3:2 splits, and open interest still gives those away."""
+SPLIT_PRICE_TOLERANCE: Final = 0.15
+"""How far, in log price, the stock may have moved on the day of its split."""
+SPLIT_OPEN_INTEREST_RATIO: Final = 1.8
+"""Change of total open interest, either way, below which no split is suspected."""
+
+
+def observed(frame: pl.DataFrame) -> pl.DataFrame:
+    """The facts incidents look at, from either table.
+
+    Columns: session, underlying, contract, expiration, volume (claimed for the session), open_interest, last, spot.
+    Of raw rows, volume counts where the day bar is of the row's session.
+    """
+    columns = ("session", "underlying", "contract", "expiration", "volume", "open_interest", "last", "spot")
+    if "day_volume" not in frame.columns:
+        return frame.select(columns)
+    of_session = pl.col("day_updated_at").dt.convert_time_zone("America/New_York").dt.date() == pl.col("session")
+    return frame.with_columns(
+        volume=pl.when(of_session).then(pl.col("day_volume")).otherwise(0),
+        last=pl.col("day_close"),
+        spot=pl.col("underlying_price"),
+    ).select(columns)
+
+
+def trading_day(session: date) -> Outcome:
+    """Whether the exchange opened on `session`: rows labelled with a closed day are a copy of something (ERROR)."""
+    description = f"{session} is a trading session"
+    try:
+        require_session(session)
+    except NotASession as error:
+        return Outcome("trading_day", False, Severity.ERROR, 1, 1, f"{description}; but {error}")
+    return Outcome("trading_day", True, Severity.ERROR, 0, 1, description)
+
+
+def not_empty(current: pl.DataFrame) -> Outcome:
+    """Whether there is any row (ERROR where there is none)."""
+    empty = current.is_empty()
+    return Outcome("not_empty", not empty, Severity.ERROR, int(empty), current.height, "the session has rows")
+
+
+def stale_copy(current: pl.DataFrame, previous: pl.DataFrame) -> Outcome:
+    """Whether `current` repeats `previous`: same volume, last price and open interest in contracts that traded.
+
+    ERROR from `COPY_ERROR` of them on, WARN from `COPY_WARN`; passes where fewer than `COPY_MIN_CONTRACTS` contracts
+    traded in both sessions. The sample names the underlyings with the most repeated contracts.
+    """
+    facts = ["contract", "volume", "last", "open_interest"]
+    traded = observed(current).filter(pl.col("volume") > 0)
+    before = observed(previous).filter(pl.col("volume") > 0).select(facts)
+    both = traded.join(before, on="contract", how="semi")
+    repeated = both.join(before, on=facts, how="semi", nulls_equal=True)
+    share = repeated.height / both.height if both.height else 0.0
+    severity = Severity.ERROR if share >= COPY_ERROR else Severity.WARN
+    return Outcome(
+        "stale_copy",
+        passed=share < COPY_WARN or both.height < COPY_MIN_CONTRACTS,
+        severity=severity,
+        violations=repeated.height,
+        rows=both.height,
+        description="contracts that traded in both sessions differ in volume, last price or open interest; "
+        f"{share:.1%} of {both.height:,} are identical (copy from {COPY_ERROR:.0%} on)",
+        sample=_largest(repeated.group_by("underlying").agg(identical=pl.len()), "identical"),
+    )
+
+
+def missing_underlyings(current: pl.DataFrame, expected: Collection[str], min_coverage: float) -> Outcome:
+    """Whether every underlying of `expected` (asked for, or seen in trailing sessions) has a chain with rows.
+
+    ERROR where less than `min_coverage` of them has one, WARN where any is missing.
+    """
+    wanted = pl.DataFrame({"underlying": sorted(set(expected))}, schema={"underlying": pl.String})
+    missing = wanted.join(current.select("underlying"), on="underlying", how="anti").sort("underlying")
+    covered = 1.0 - missing.height / wanted.height if wanted.height else 1.0
+    return Outcome(
+        "underlyings_present",
+        passed=missing.is_empty(),
+        severity=Severity.ERROR if covered < min_coverage else Severity.WARN,
+        violations=missing.height,
+        rows=wanted.height,
+        description=f"expected underlyings have a chain; {covered:.1%} of {wanted.height:,} do "
+        f"(at least {min_coverage:.1%} required)",
+        sample=tuple(missing.head(5).to_dicts()),
+    )
+
+
+def coverage(passes: pl.DataFrame, min_coverage: float) -> Outcome:
+    """Whether the chain pass (table snapshot_coverage) was answered for enough of its underlyings (ERROR).
+
+    'complete', 'empty' and 'not_found' are answers; 'failed' and 'not_entitled' are not.
+    """
+    unanswered = passes.filter(pl.col("status").is_in(["failed", "not_entitled"])).sort("underlying")
+    answered = 1.0 - unanswered.height / passes.height if passes.height else 0.0
+    return Outcome(
+        "coverage",
+        passed=answered >= min_coverage,
+        severity=Severity.ERROR,
+        violations=unanswered.height,
+        rows=passes.height,
+        description=f"underlyings were answered; {answered:.1%} of {passes.height:,} were "
+        f"(at least {min_coverage:.1%} required); materialise the session again to retry the others",
+        sample=tuple(unanswered.select("underlying", "status", "error").head(5).to_dicts()),
+    )
+
+
+def open_interest_present(current: pl.DataFrame) -> Outcome:
+    """Whether open interest was filled in at all (ERROR), and whether no large chain lacks it entirely (WARN).
+
+    Sessions rebuilt from daily bars have none by nature and pass.
+    """
+    if "basis" in current.columns:
+        current = current.filter(pl.col("basis") == "snapshot")
+    absent = (pl.col("open_interest").fill_null(0) == 0).alias("absent")
+    chains = current.group_by("underlying").agg(contracts=pl.len(), absent=absent.sum())
+    absences = int(chains["absent"].sum())
+    share = absences / current.height if current.height else 0.0
+    dead = chains.filter((pl.col("absent") == pl.col("contracts")) & (pl.col("contracts") >= DEAD_CHAIN_CONTRACTS))
+    unfilled = share >= NO_OPEN_INTEREST
+    return Outcome(
+        "open_interest_present",
+        passed=not unfilled and dead.is_empty(),
+        severity=Severity.ERROR if unfilled else Severity.WARN,
+        violations=absences if unfilled else int(dead["contracts"].sum()),
+        rows=current.height,
+        description=f"open interest is filled in; it is zero or missing in {share:.1%} of {current.height:,} contracts "
+        f"(never filled in from {NO_OPEN_INTEREST:.0%} on), entirely in {dead.height:,} chains",
+        sample=_largest(dead.select("underlying", "contracts"), "contracts"),
+    )
+
+
+def placeholder_volatility(current: pl.DataFrame) -> Outcome:
+    """Whether the vendor's volatilities are numbers rather than placeholders (WARN from `PLACEHOLDER_WARN` on).
+
+    Passes where the vendor sends none at all, as lower plans do.
+    """
+    if "vendor_iv" in current.columns:
+        sent, placeholder = pl.col("vendor_iv").is_not_null(), has_flag(Flag.PLACEHOLDER_IV)
+    else:
+        sent = pl.col("implied_volatility").is_not_null()
+        placeholder = ~pl.col("implied_volatility").is_between(0, MAX_VENDOR_IV, closed="right")
+    rows, violations = current.select((sent | placeholder).sum(), placeholder.sum().alias("placeholders")).row(0)
+    share = violations / rows if rows else 0.0
+    return Outcome(
+        "vendor_volatility_usable",
+        passed=share < PLACEHOLDER_WARN,
+        severity=Severity.WARN,
+        violations=violations,
+        rows=rows,
+        description=f"vendor volatilities are not placeholders; {share:.1%} of {rows:,} are",
+    )
+
+
+def suspected_splits(current: pl.DataFrame, previous: pl.DataFrame) -> pl.DataFrame:
+    """Underlyings that look as if they had split since `previous`, whatever was announced.
+
+    Two signs: 'price', the spot changed by nearly a usual split factor; 'open_interest', the open interest of the
+    contracts still alive changed by more than the volume of the session before could have opened or closed, and by
+    `SPLIT_OPEN_INTEREST_RATIO` or more. The price shows on the execution date, open interest on the session after.
+
+    Columns: underlying, spot_before, spot, price_factor (nearest usual split factor, null where the price is not a
+    sign), open_interest_before, open_interest, sign; sorted by underlying.
+    """
+    now, before = observed(current), observed(previous)
+    if now.is_empty() or before.is_empty():
+        return _split_signs(now.head(0), before.head(0))
+    alive = before.filter(pl.col("expiration") >= now["session"].max())
+    return _split_signs(now, alive)
+
+
+def _split_signs(now: pl.DataFrame, before: pl.DataFrame) -> pl.DataFrame:
+    totals = (pl.col("spot").max(), pl.col("open_interest").sum().cast(pl.Int64), pl.col("volume").sum())
+    sides = (
+        now.group_by("underlying")
+        .agg(totals)
+        .join(before.group_by("underlying").agg(totals), on="underlying", suffix="_before")
+    )
+    factors = [factor for split in SPLIT_FACTORS for factor in (split, 1.0 / split)]
+    ratio = pl.col("spot_before") / pl.col("spot")
+    distance = pl.concat_list((ratio / factor).log().abs() for factor in factors)
+    nearest = pl.lit(pl.Series(factors, dtype=pl.Float64)).implode().list.get(distance.list.arg_min())
+    change = (pl.col("open_interest") - pl.col("open_interest_before")).abs()
+    larger, smaller = (f("open_interest", "open_interest_before") for f in (pl.max_horizontal, pl.min_horizontal))
+    return (
+        sides.with_columns(
+            price_factor=pl.when(distance.list.min() < SPLIT_PRICE_TOLERANCE).then(nearest),
+            impossible=(change > pl.col("volume_before"))
+            & (larger >= SPLIT_OPEN_INTEREST_RATIO * smaller)
+            & (smaller > 0),
+        )
+        .filter(pl.col("price_factor").is_not_null() | pl.col("impossible"))
+        .with_columns(
+            sign=pl.when(pl.col("price_factor").is_not_null()).then(pl.lit("price")).otherwise(pl.lit("open_interest"))
+        )
+        .select("underlying", "spot_before", "spot", "price_factor", "open_interest_before", "open_interest", "sign")
+        .sort("underlying")
+    )
+
+
+def unannounced_splits(
+    current: pl.DataFrame, previous: pl.DataFrame, actions: pl.DataFrame | None, session: date
+) -> Outcome:
+    """Whether every suspected split is in `actions`, the corporate actions known on `session` (WARN).
+
+    An unannounced one makes false open-interest alarms in its underlying; the rest of the market is not affected.
+    """
+    suspected = suspected_splits(current, previous)
+    announced = split_underlyings(actions, session).select(underlying="ticker")
+    unknown = suspected.join(announced, on="underlying", how="anti").sort("underlying")
+    names = ", ".join(unknown["underlying"].head(5))
+    return Outcome(
+        "splits_announced",
+        passed=unknown.is_empty(),
+        severity=Severity.WARN,
+        violations=unknown.height,
+        rows=current["underlying"].n_unique(),
+        description="jumps in price or open interest that look like splits are known corporate actions"
+        + (f"; not so for {names}: compare nothing across this session there" if names else ""),
+        sample=tuple(unknown.head(5).to_dicts()),
+    )
+
+
+def quarantine_share(kept: int, quarantined: pl.DataFrame, max_quarantine: float) -> Outcome:
+    """Whether the share of rows that had to be left out is tolerable (ERROR); `kept` rows were not.
+
+    `quarantined` is table raw_quarantine or chain_quarantine; the sample counts its commonest reasons.
+    """
+    rows = kept + quarantined.height
+    share = quarantined.height / rows if rows else 0.0
+    return Outcome(
+        "quarantine_share",
+        passed=share <= max_quarantine,
+        severity=Severity.ERROR,
+        violations=quarantined.height,
+        rows=rows,
+        description=f"rows fit their table; {share:.2%} of {rows:,} do not (at most {max_quarantine:.1%} accepted)",
+        sample=_largest(quarantined.group_by("reason").agg(count=pl.len()), "count"),
+    )
+
+
+def compare_sessions(
+    current: pl.DataFrame,
+    previous: pl.DataFrame | None,
+    *,
+    session: date,
+    min_coverage: float,
+    actions: pl.DataFrame | None = None,
+    expected: Collection[str] | None = None,
+) -> list[Outcome]:
+    """Every incident that can be told from `current` (rows of `session`) and `previous` (the session before, if any).
+
+    `expected` underlyings default to those of `previous`. The thresholds of coverage and quarantine, which need their
+    own tables, are `coverage` and `quarantine_share`.
+    """
+    outcomes = [
+        trading_day(session),
+        not_empty(current),
+        open_interest_present(current),
+        placeholder_volatility(current),
+    ]
+    if expected is None and previous is not None:
+        expected = previous["underlying"].unique().to_list()
+    if expected is not None:
+        outcomes.append(missing_underlyings(current, expected, min_coverage))
+    if previous is not None:
+        outcomes.append(stale_copy(current, previous))
+        outcomes.append(unannounced_splits(current, previous, actions, session))
+    return outcomes
+
+
+def blocking(outcomes: Collection[Outcome]) -> list[Outcome]:
+    """The outcomes that forbid the next stage."""
+    return [outcome for outcome in outcomes if outcome.blocks]
+
+
+def _largest(counts: pl.DataFrame, by: str) -> tuple[dict[str, object], ...]:
+    """The five largest groups, ties in name order."""
+    name = next(column for column in counts.columns if column != by)
+    return tuple(counts.sort([by, name], descending=[True, False]).head(5).to_dicts())
