@@ -87,7 +87,7 @@ class Snapshot:
         Partitions that do not exist contribute nothing; without any, the frame is empty but typed. Files written
         under an older declaration give null for columns they lack.
         """
-        frame = scan_table_files(self.files(table, partitions), self._table(table))
+        frame = scan_table_files(self.files(table, partitions), _declared(self._tables, table))
         return frame if columns is None else frame.select(columns)
 
     def read(self, table: str, partition: str, columns: Sequence[str] | None = None) -> pl.DataFrame:
@@ -102,13 +102,8 @@ class Snapshot:
             for table, entries in sorted(self._files.items())
         }
 
-    def _table(self, name: str) -> Table:
-        if name not in self._tables:
-            raise KeyError(f"unknown table {name!r}; known tables: {', '.join(sorted(self._tables))}")
-        return self._tables[name]
-
     def _entries(self, table: str) -> Mapping[str, FileEntry]:
-        self._table(table)
+        _declared(self._tables, table)
         return self._files.get(table, {})
 
 
@@ -257,9 +252,7 @@ class Lake:
 
     def table(self, name: str) -> Table:
         """The declaration of table `name`; raises `KeyError` listing the known names."""
-        if name not in self.tables:
-            raise KeyError(f"unknown table {name!r}; known tables: {', '.join(sorted(self.tables))}")
-        return self.tables[name]
+        return _declared(self.tables, name)
 
     def snapshot(self) -> Snapshot:
         """The head now, frozen: reads of several tables through it agree with each other."""
@@ -385,6 +378,12 @@ class Lake:
         if rebuild:
             swap_link(self.paths, manifest.number)
         self._manifests.prune()
+
+
+def _declared(tables: Mapping[str, Table], name: str) -> Table:
+    if name not in tables:
+        raise KeyError(f"unknown table {name!r}; known tables: {', '.join(sorted(tables))}")
+    return tables[name]
 
 
 def _choose(entries: Mapping[str, FileEntry], partitions: Partitions) -> list[str]:

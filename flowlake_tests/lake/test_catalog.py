@@ -11,8 +11,9 @@ import duckdb
 import polars as pl
 import pytest
 
-from flowlake.lake import Lake, LakeError, connect
+from flowlake.lake import Lake, LakeDiskFull, LakeError, connect
 from flowlake.lake.catalog import sql_type
+from flowlake.lake.manifest import Manifest, ManifestStore
 from flowlake.schemas import TABLES
 from flowlake.schemas.base import Column
 from flowlake.settings import LakeSettings
@@ -94,6 +95,21 @@ def test_publishing_what_is_already_shown_changes_nothing(lake: Lake):
     number = lake.manifest().number
     assert lake.publish([DAY], "run") == version
     assert lake.manifest().number == number
+
+
+def test_a_publication_whose_manifest_cannot_be_written_is_not_shown(lake: Lake, monkeypatch: pytest.MonkeyPatch):
+    _write(lake, DAY, 1)
+
+    def refuse(self: ManifestStore, manifest: Manifest) -> None:
+        raise LakeDiskFull("no room for the manifest")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(ManifestStore, "append", refuse)
+        with pytest.raises(LakeDiskFull):
+            lake.publish([DAY], "run")
+    assert _versions(lake) == []
+    lake.publish([DAY], "run")
+    assert _versions(lake) == [(DAY, 1)]
 
 
 def test_a_connection_keeps_seeing_the_version_it_opened(lake: Lake):

@@ -51,6 +51,8 @@ def _shown(data_dir: Path, table: str) -> list[tuple]:
 
 
 def _check_untorn(data_dir: Path) -> None:
+    if (data_dir / "flowlake.duckdb").exists():  # what analysts see before anybody repairs anything
+        assert _shown(data_dir, "left_table") == _shown(data_dir, "right_table")
     lake = Lake.open(data_dir, tables=PAIR)
     for files in (lake.manifest().head, lake.manifest().published):
         for entry in (entry for partitions in files.values() for entry in partitions.values()):
@@ -157,5 +159,5 @@ def test_a_reader_polling_the_file_never_errs_and_never_sees_half_a_session(tmp_
         assert seen["errors"] == []
         assert seen["torn"] == 0
         assert seen["disagree"] == 0
-        assert seen["rounds"] > 10
-        assert seen["versions"] > 10
+        assert seen["rounds"] > 5
+        assert seen["versions"] > 5

@@ -129,7 +129,7 @@ def publish_and_sweep(data_dir: Path, publications: int) -> None:
         lake.publish([session], "publisher")
         if version % 10 == 9:
             # Short as a test needs it, long against the milliseconds a reader holds a catalog.
-            apply_retention(lake, plan_retention(lake, today, LakeSettings(grace_hours=3 / 3600)), "sweeper")
+            apply_retention(lake, plan_retention(lake, today, LakeSettings(grace_hours=6 / 3600)), "sweeper")
 
 
 def main(arguments: list[str]) -> None:
