@@ -360,7 +360,7 @@ class ChainReader:
         frame = self._frame(kept)
         unique = _newest_of_each(frame)
         self._duplicates += frame.height - unique.height
-        self._frames.append(RAW_OPTION_SNAPSHOTS.conform(unique))
+        self._frames.append(unique)
 
     def _frame(self, kept: Sequence[tuple[str, _KeptPage]]) -> pl.DataFrame:
         columns = {

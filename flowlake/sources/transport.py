@@ -201,7 +201,9 @@ class Transport:
         """`next_url` as a URL on our own origin; raises `UnsafeNextUrl` for any other, or one that carries userinfo."""
         shown = self._redacted(text)
         try:
-            url = current.join(text)
+            url = httpx.URL(text)
+            if url.is_relative_url:
+                url = current.join(url)
         except httpx.InvalidURL as error:
             raise UnsafeNextUrl(f"next_url is not a URL: {shown!r}", self._redacted(str(current))) from error
         if url.userinfo or Origin.of(url) != self.origin:
