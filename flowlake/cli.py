@@ -78,7 +78,7 @@ def sandbox_serve(
     days = market.sessions()
     server = SandboxServer(market, keys=(SANDBOX_KEY,), plan=Plan[plan.upper()], host=LOOPBACK, port=port)
     text = f"{market.origin} market, {len(days)} sessions from {days[0]} to {days[-1]}"
-    server.serve_forever(on_ready=lambda url: print(f"{text}, on {url}", flush=True))
+    server.serve(on_ready=lambda url: print(f"{text}, on {url}", flush=True))
 
 
 def _market(

@@ -1,1 +1,1 @@
-"""The Dagster shell: partitions, resources, assets, checks, jobs, schedules, sensors; each a few lines over the core."""
+"""The Dagster shell: partitions, resources, assets, checks, jobs, schedules: each a few lines over the core."""

@@ -13,7 +13,7 @@ WEEKENDS = ("0 0 * * 6", "0 0 * * 0")
 
 
 def session_partitions(first_session: date) -> dg.DailyPartitionsDefinition:
-    """Trading sessions from `first_session` to today's, which is there before midnight to be materialised at the close."""
+    """Trading sessions from `first_session` to today's, which exists before midnight so that the close can be taken."""
     closed = [datetime(day.year, day.month, day.day) for day in calendar.holidays() if day >= first_session]
     return dg.DailyPartitionsDefinition(
         start_date=first_session.isoformat(),

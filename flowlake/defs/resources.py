@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 import dagster as dg
 
+from flowlake import calendar
 from flowlake.lake import Lake
 from flowlake.settings import Settings, get_settings
-from flowlake.sources.polygon import PolygonClient
+from flowlake.sources.polygon import BlockingPolygonClient
+
+AFTER_CLOSE = timedelta(minutes=20)
 
 
 class LakeResource(dg.ConfigurableResource):
@@ -30,9 +33,20 @@ class MarketResource(dg.ConfigurableResource):
         """The settings of the process."""
         return get_settings()
 
-    def client(self) -> PolygonClient:
-        """A client of the configured API; raises with the remedy where there is no usable key."""
-        return PolygonClient(self.settings.api, self.settings.api_key)
+    def client(self) -> BlockingPolygonClient:
+        """A client of the configured API, a context manager; raises with the remedy where there is no usable key."""
+        return BlockingPolygonClient(self.settings.api, self.settings.api_key)
+
+    def as_of(self, session: date) -> datetime | None:
+        """The moment a sandbox is asked for: when the session's last delayed quotes are in. None asks for now."""
+        return calendar.session_close(session) + AFTER_CLOSE if self.settings.api.replay else None
+
+    def underlyings(self, client: BlockingPolygonClient, session: date) -> list[str]:
+        """The underlyings of a pass: the configured list, or all that are optionable in the session."""
+        configured = self.settings.market.underlyings
+        if configured.strip().lower() != "all":
+            return sorted({name.strip() for name in configured.split(",") if name.strip()})
+        return client.list_underlyings(session, as_of=self.as_of(session))
 
     def now(self) -> datetime:
         """The wall clock, UTC."""

@@ -1,9 +1,7 @@
 """`session_asset`: one lake table per asset, one session per partition, written as each session is done."""
 
-from __future__ import annotations
-
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from typing import Any
@@ -15,7 +13,8 @@ from flowlake import calendar
 from flowlake.defs.partitions import SESSIONS
 from flowlake.defs.resources import LakeResource, MarketResource
 from flowlake.lake import Lake
-from flowlake.schemas import Table, table
+from flowlake.schemas import Table
+from flowlake.sources.chains import Progress
 
 OWNERS = ["team:flowlake"]
 SKIP_EXISTING = "flowlake/skip_existing"
@@ -50,15 +49,42 @@ class Step:
         """Table `name` of this session."""
         return self.lake.read(name, self.partition)
 
-    def read_or_empty(self, name: str) -> pl.DataFrame:
-        """Table `name` of this session, without rows where the session has none."""
-        return self.read(name) if self.lake.has(name, self.partition) else table(name).empty()
+    def has(self, name: str, session: date) -> bool:
+        """Whether the lake has table `name` of `session`."""
+        return self.lake.has(name, session.isoformat())
+
+    def progress(self, what: str) -> Callable[[Progress], None]:
+        """A listener that logs every tenth of the way through a pass over `what`."""
+        told = 0
+
+        def tell(progress: Progress) -> None:
+            nonlocal told
+            tenth = 10 * progress.done // max(progress.total, 1)
+            if tenth > told:
+                told = tenth
+                self.log.debug(
+                    f"{self.session}: {progress.done} of {progress.total} {what}, {progress.rows:,} rows, "
+                    f"{progress.failed} failed"
+                )
+
+        return tell
+
+    def earlier(self, name: str, sessions: int) -> dict[date, pl.LazyFrame]:
+        """Table `name` by session over the `sessions` sessions strictly before this one, those that the lake has."""
+        days = calendar.trailing_sessions(self.session, sessions)
+        present = [day for day in days if self.lake.has(name, day.isoformat())]
+        return {day: self.lake.scan(name, partitions=[day.isoformat()]) for day in present}
 
     def trailing(self, name: str, sessions: int, columns: Sequence[str] | None = None) -> pl.LazyFrame:
         """Table `name` over the `sessions` sessions strictly before this one, those that the lake has."""
         keys = [day.isoformat() for day in calendar.trailing_sessions(self.session, sessions)]
         present = [key for key in keys if self.lake.has(name, key)]
         return self.lake.scan(name, partitions=present, columns=columns)
+
+
+Facts = dict[str, Any]
+Build = Callable[[Step], Frames]
+Metadata = Callable[[Step, Frames], Facts]
 
 
 def session_asset(
@@ -69,19 +95,20 @@ def session_asset(
     group: str,
     kinds: set[str],
     pool: str | None = None,
+    exclusive: bool = False,
     retry_policy: dg.RetryPolicy | None = None,
     code_version: str = "1",
-    metadata: Callable[[Step, Frames], dict[str, Any]] | None = None,
-) -> Callable[[Callable[[Step], Frames]], dg.AssetsDefinition]:
+    metadata: Metadata | None = None,
+) -> Callable[[Build], dg.AssetsDefinition]:
     """Turn `build(step) -> frames` into a session-partitioned asset named after `main`.
 
     Each session's frames (of `main` and the tables in `also`) are committed together as soon as they are built, so a
     crash loses one session, not the range. A range is one run. Row counts, a preview and what `metadata` adds are
-    recorded per partition; columns and descriptions come from the table's declaration.
+    recorded per partition; columns and descriptions come from the table's declaration. With `exclusive` the lake's
+    lock is held while a session is built, for what depends on what other runs may be writing.
     """
-    expected = {main.name, *(other.name for other in also)}
 
-    def decorate(build: Callable[[Step], Frames]) -> dg.AssetsDefinition:
+    def decorate(build: Build) -> dg.AssetsDefinition:
         @dg.asset(
             name=main.name,
             deps=deps,
@@ -91,42 +118,100 @@ def session_asset(
             owners=OWNERS,
             kinds=kinds,
             description=_description(main, also, build),
-            metadata={"dagster/column_schema": column_schema(main), "table": main.name, "known at": main.known_at},
+            metadata=_declared(main),
             code_version=code_version,
             pool=pool,
             retry_policy=retry_policy,
         )
         def compute(context: dg.AssetExecutionContext, lake: LakeResource, market: MarketResource) -> None:
-            store = lake.open()
-            keys = _pending(context, store, main.name)
-            done: list[tuple[str, dict[str, Any]]] = []
-            try:
-                for number, key in enumerate(keys, start=1):
-                    started = time.perf_counter()
-                    step = Step(_closed_session(key, market), store, market, context.log)
-                    frames = build(step)
-                    if set(frames) != expected:
-                        raise ValueError(f"{main.name} built {sorted(frames)}, declared {sorted(expected)}")
-                    with store.commit(run_id=context.run_id) as tx:
-                        for name, frame in frames.items():
-                            tx.replace(name, key, frame)
-                    facts = _facts(frames, main, time.perf_counter() - started) | (
-                        metadata(step, frames) if metadata else {}
-                    )
-                    done.append((key, facts))
-                    context.log.info(
-                        f"{main.name} {key} ({number} of {len(keys)}): "
-                        f"{frames[main.name].height:,} rows in {facts['seconds']:.1f} s"
-                    )
-            except BaseException:
-                _record(context, main.name, done)
-                raise
-            for key, facts in done:
-                context.add_asset_metadata(facts, partition_key=key)
+            tables = (main, *also)
+            _build_sessions(context, lake.open(), market, build, tables, (main,), exclusive, metadata)
 
         return compute
 
     return decorate
+
+
+def session_assets(
+    name: str,
+    assets: Mapping[Table, Sequence[dg.AssetDep | str]],
+    *,
+    group: str,
+    kinds: set[str],
+    code_version: str = "1",
+    metadata: Metadata | None = None,
+) -> Callable[[Build], dg.AssetsDefinition]:
+    """Turn `build(step) -> frames` into one step that makes several session-partitioned assets from one scan.
+
+    `assets` maps each table to what it is made from; otherwise as `session_asset`.
+    """
+
+    def decorate(build: Build) -> dg.AssetsDefinition:
+        specs = [
+            dg.AssetSpec(
+                table.name,
+                deps=deps,
+                group_name=group,
+                owners=OWNERS,
+                kinds=kinds,
+                description=table.description,
+                metadata=_declared(table),
+                code_version=code_version,
+            )
+            for table, deps in assets.items()
+        ]
+
+        @dg.multi_asset(name=name, specs=specs, partitions_def=SESSIONS, backfill_policy=dg.BackfillPolicy.single_run())
+        def compute(
+            context: dg.AssetExecutionContext, lake: LakeResource, market: MarketResource
+        ) -> Iterator[dg.MaterializeResult]:
+            _build_sessions(context, lake.open(), market, build, tuple(assets), tuple(assets), False, metadata)
+            yield from (dg.MaterializeResult(asset_key=table.name) for table in assets)
+
+        return compute
+
+    return decorate
+
+
+def _build_sessions(
+    context: dg.AssetExecutionContext,
+    store: Lake,
+    market: MarketResource,
+    build: Build,
+    tables: tuple[Table, ...],
+    assets: tuple[Table, ...],
+    exclusive: bool,
+    metadata: Metadata | None,
+) -> None:
+    """Build and commit the run's sessions in order; `tables` are written, those in `assets` are recorded."""
+    main = assets[-1].name
+    keys = _pending(context, store, main)
+    recorded: list[tuple[str, str, Facts]] = []
+    try:
+        for number, key in enumerate(keys, start=1):
+            started = time.perf_counter()
+            step = Step(_closed_session(key, market), store, market, context.log)
+            with store.commit(context.run_id, exclusive=exclusive) as transaction:
+                frames = build(step)
+                if set(frames) != {table.name for table in tables}:
+                    raise ValueError(
+                        f"{main} built {sorted(frames)}, declared {sorted(table.name for table in tables)}"
+                    )
+                for name, frame in frames.items():
+                    transaction.replace(name, key, frame)
+            seconds = time.perf_counter() - started
+            extra = metadata(step, frames) if metadata else {}
+            if len(assets) == 1:
+                extra |= {f"rows {name}": frame.height for name, frame in frames.items() if name != main}
+            recorded += [(asset.name, key, _facts(frames[asset.name], seconds) | extra) for asset in assets]
+            context.log.info(f"{main} {key} ({number} of {len(keys)}): {frames[main].height:,} rows in {seconds:.1f} s")
+    except BaseException:
+        # A failing step emits no output, but the sessions it committed are in the lake: tell Dagster so.
+        for name, key, facts in recorded:
+            context.log_event(dg.AssetMaterialization(name, partition=key, metadata=facts))
+        raise
+    for name, key, facts in recorded:
+        context.add_asset_metadata(facts, asset_key=name, partition_key=key)
 
 
 def column_schema(declared: Table) -> dg.TableSchema:
@@ -152,7 +237,11 @@ def preview(frame: pl.DataFrame) -> dg.MarkdownMetadataValue:
     return dg.MetadataValue.md("\n".join(lines))
 
 
-def _description(main: Table, also: Sequence[Table], build: Callable[[Step], Frames]) -> str:
+def _declared(declared: Table) -> Facts:
+    return {"dagster/column_schema": column_schema(declared), "table": declared.name, "known at": declared.known_at}
+
+
+def _description(main: Table, also: Sequence[Table], build: Build) -> str:
     parts = [main.description, (build.__doc__ or "").strip()]
     parts += [f"Also writes `{other.name}`: {other.description}" for other in also]
     return "\n\n".join(part for part in parts if part)
@@ -182,13 +271,5 @@ def _pending(context: dg.AssetExecutionContext, store: Lake, name: str) -> list[
     return pending
 
 
-def _facts(frames: Frames, main: Table, seconds: float) -> dict[str, Any]:
-    facts: dict[str, Any] = {"dagster/row_count": frames[main.name].height, "seconds": round(seconds, 3)}
-    facts |= {f"rows {name}": frame.height for name, frame in frames.items() if name != main.name}
-    return facts | {"preview": preview(frames[main.name])}
-
-
-def _record(context: dg.AssetExecutionContext, name: str, done: list[tuple[str, dict[str, Any]]]) -> None:
-    """A failing step emits no output, but the sessions it committed are in the lake: tell Dagster so."""
-    for key, facts in done:
-        context.log_event(dg.AssetMaterialization(name, partition=key, metadata=facts))
+def _facts(frame: pl.DataFrame, seconds: float) -> Facts:
+    return {"dagster/row_count": frame.height, "seconds": round(seconds, 3), "preview": preview(frame)}

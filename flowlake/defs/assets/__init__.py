@@ -1,1 +1,23 @@
-"""The assets, a module a stage: market, chains, baselines, anomalies, events, published."""
+"""The assets, a module a stage: market, chains, baselines, events, published."""
+
+from __future__ import annotations
+
+from flowlake.defs.assets.baselines import contract_baselines, ticker_baselines
+from flowlake.defs.assets.chains import option_chains
+from flowlake.defs.assets.events import detection, outcomes
+from flowlake.defs.assets.market import corporate_actions, raw_option_snapshots, raw_stock_snapshots
+from flowlake.defs.assets.published import daily_report, duckdb_catalog
+
+ASSETS = [
+    raw_stock_snapshots,
+    corporate_actions,
+    raw_option_snapshots,
+    option_chains,
+    contract_baselines,
+    ticker_baselines,
+    detection,
+    outcomes,
+    daily_report,
+    duckdb_catalog,
+]
+"""Every asset of the code location."""

@@ -1,7 +1,5 @@
 """What people get: the page of a session, and the session's tables in the DuckDB file, all at once."""
 
-from __future__ import annotations
-
 import os
 from datetime import date
 from pathlib import Path

@@ -1,0 +1,20 @@
+"""The one Dagster entry point: everything in `flowlake.defs`, with the resources of the settings."""
+
+from __future__ import annotations
+
+import dagster as dg
+
+from flowlake.defs import jobs, schedules
+from flowlake.defs.assets import ASSETS
+from flowlake.defs.checks import CHECKS
+from flowlake.defs.resources import resources
+
+defs = dg.Definitions(
+    assets=ASSETS,
+    asset_checks=CHECKS,
+    jobs=[jobs.end_of_day, jobs.closing_snapshot, jobs.retention],
+    schedules=[schedules.closing_snapshot_schedule, schedules.end_of_day_schedule, schedules.retention_schedule],
+    resources=dict(resources()),
+    # A session is a chain of short steps over shared data: one process beats a process (and its imports) per step.
+    executor=dg.in_process_executor,
+)

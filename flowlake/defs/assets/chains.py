@@ -1,0 +1,64 @@
+"""Stage 2, option chains: the vendor's rows cleaned, numbered, and priced by us."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import dagster as dg
+import polars as pl
+
+from flowlake.defs.session_asset import Frames, Step, session_asset
+from flowlake.options.chains import build_chains, build_chains_from_bars
+from flowlake.schemas.market import CHAIN_QUARANTINE
+from flowlake.schemas.options import CONTRACTS, OPTION_CHAINS
+
+
+def _solved(step: Step, frames: Frames) -> dict[str, Any]:
+    chains = frames["option_chains"]
+    if chains.is_empty():
+        return {}
+    share = chains.select((pl.col("iv_status") == "ok").mean()).item()
+    return {"share with our IV": round(share, 4), "contracts traded": int((chains["volume"] > 0).sum())}
+
+
+@session_asset(
+    OPTION_CHAINS,
+    also=(CONTRACTS, CHAIN_QUARANTINE),
+    deps=[
+        dg.AssetDep("raw_option_snapshots"),
+        dg.AssetDep("raw_stock_snapshots"),
+        dg.AssetDep("corporate_actions"),
+    ],
+    group="chains",
+    kinds={"polars", "parquet"},
+    pool="contract_ids",
+    exclusive=True,
+    metadata=_solved,
+)
+def option_chains(step: Step) -> Frames:
+    """Contract ids are assigned under the lake's lock, so that two runs never number two contracts alike."""
+    known = step.lake.scan("contracts").collect()
+    stocks, actions = step.read("raw_stock_snapshots"), step.read("corporate_actions")
+    bars = step.read("raw_option_bars")
+    if bars.height:
+        build = build_chains_from_bars(
+            bars,
+            _listed(known, bars, step),
+            session=step.session,
+            known_contracts=known,
+            available_at=bars["available_at"].max(),  # pyright: ignore[reportArgumentType]
+            origin=bars["origin"][0],
+            stocks=stocks,
+            actions=actions,
+        )
+    else:
+        raw = step.read("raw_option_snapshots")
+        build = build_chains(raw, session=step.session, known_contracts=known, stocks=stocks, actions=actions)
+    return {"option_chains": build.chains, "contracts": build.new_contracts, "chain_quarantine": build.quarantine}
+
+
+def _listed(known: pl.DataFrame, bars: pl.DataFrame, step: Step) -> pl.DataFrame:
+    """Contracts listed in a past session as far as we know: those seen by then and alive, and those that traded."""
+    alive = known.filter((pl.col("first_session") <= step.session) & (pl.col("expiration") >= step.session))
+    columns = ["contract", "underlying"]
+    return pl.concat([alive.select(columns), bars.select(columns)]).unique("contract", maintain_order=True)

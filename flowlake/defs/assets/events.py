@@ -1,0 +1,79 @@
+"""Stage 4, events: anomalies of every algorithm, their calibration, ranked events, and what followed earlier ones."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from typing import Any
+
+import dagster as dg
+
+from flowlake.defs.partitions import trailing
+from flowlake.defs.session_asset import Frames, Step, session_asset, session_assets
+from flowlake.detect.pipeline import CALIBRATION_SESSIONS, Detection, detect_session
+from flowlake.detect.pre_move import HORIZONS, event_outcomes, event_sessions
+from flowlake.schemas.detection import (
+    ANOMALIES_LOW_VOLUME,
+    ANOMALIES_MULTI_STRIKE,
+    ANOMALIES_OPEN_INTEREST,
+    ANOMALIES_VOLUME,
+    CALIBRATION_BINS,
+    EVENT_OUTCOMES,
+    SCORED_EVENTS,
+    TICKER_STATISTICS,
+)
+
+_CHAIN = ["option_chains", "contract_baselines", "ticker_baselines"]
+_ALGORITHMS = (ANOMALIES_VOLUME, ANOMALIES_OPEN_INTEREST, ANOMALIES_MULTI_STRIKE, ANOMALIES_LOW_VOLUME)
+_CALIBRATION = [
+    dg.AssetDep(name, partition_mapping=trailing(CALIBRATION_SESSIONS))
+    for name in ("calibration_bins", "ticker_statistics")
+]
+
+
+def _convictions(step: Step, frames: Frames) -> dict[str, Any]:
+    events = frames["scored_events"]
+    counts = events.group_by("conviction").len().sort("conviction")
+    return {f"events {conviction}": count for conviction, count in counts.iter_rows()}
+
+
+@session_assets(
+    "detection",
+    {
+        CALIBRATION_BINS: _CHAIN,
+        TICKER_STATISTICS: [*_CHAIN, *_CALIBRATION],
+        **{table: [*_CHAIN, *_CALIBRATION] for table in _ALGORITHMS},
+        SCORED_EVENTS: [*_CALIBRATION, *(table.name for table in _ALGORITHMS)],
+    },
+    group="events",
+    kinds={"polars", "parquet"},
+    metadata=_convictions,
+)
+def detection(step: Step) -> Frames:
+    """The algorithms share one scan of the chain; the null of each is what trailing sessions recorded."""
+    found = detect_session(
+        step.session,
+        step.read("option_chains"),
+        step.read("contract_baselines"),
+        step.read("ticker_baselines"),
+        step.trailing("calibration_bins", CALIBRATION_SESSIONS).collect(),
+        step.trailing("ticker_statistics", CALIBRATION_SESSIONS).collect(),
+    )
+    return {field.name: getattr(found, field.name) for field in fields(Detection)}
+
+
+@session_asset(
+    EVENT_OUTCOMES,
+    deps=[
+        dg.AssetDep("option_chains"),
+        dg.AssetDep("corporate_actions"),
+        dg.AssetDep("scored_events", partition_mapping=trailing(max(HORIZONS))),
+    ],
+    group="events",
+    kinds={"polars", "parquet"},
+)
+def outcomes(step: Step) -> Frames:
+    """Pre-move positioning, judged after the move."""
+    due = event_sessions(step.session).values()
+    events = {day: step.lake.read("scored_events", day.isoformat()) for day in due if step.has("scored_events", day)}
+    chains, actions = step.read("option_chains"), step.read("corporate_actions")
+    return {"event_outcomes": event_outcomes(step.session, chains, events, actions)}

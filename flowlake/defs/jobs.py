@@ -1,0 +1,51 @@
+"""Jobs: the end of a day, its closing snapshot alone, and retention."""
+
+from datetime import UTC, datetime
+
+import dagster as dg
+
+from flowlake import calendar
+from flowlake.defs.assets.market import corporate_actions, raw_option_snapshots, raw_stock_snapshots
+from flowlake.defs.resources import LakeResource
+from flowlake.lake import apply_retention, plan_retention
+from flowlake.settings import get_settings
+
+end_of_day = dg.define_asset_job(
+    "end_of_day",
+    selection=dg.AssetSelection.groups("market", "chains", "baselines", "events", "published"),
+    description="Everything of a session, from the vendor's snapshot to the published tables and the report.",
+)
+
+closing_snapshot = dg.define_asset_job(
+    "closing_snapshot",
+    selection=dg.AssetSelection.assets(raw_stock_snapshots, corporate_actions, raw_option_snapshots),
+    description="The vendor's snapshot alone, taken after the close while it can still be had.",
+)
+
+
+class RetentionConfig(dg.Config):
+    """Whether retention deletes or only tells."""
+
+    apply: bool = False
+
+
+@dg.op(pool="lake_publish")
+def enforce_retention(context: dg.OpExecutionContext, config: RetentionConfig, lake: LakeResource) -> None:
+    """List what is older than the retention settings allow, and delete it where the config says so."""
+    store = lake.open()
+    plan = plan_retention(store, calendar.latest_closed_session(datetime.now(UTC)), get_settings().lake)
+    for row in plan.iter_rows(named=True):
+        context.log.info(
+            f"{row['table']} {row['partition']}: {row['files']} files, {row['bytes']:,} B, {row['reason']}"
+        )
+    if not config.apply:
+        context.log.info(f"{plan.height} entries would be deleted; run with apply: true to delete them")
+        return
+    apply_retention(store, plan)
+    context.log.info(f"{plan.height} entries deleted")
+
+
+@dg.job(description="Deletes what is older than the retention settings allow; by default only lists it.")
+def retention() -> None:
+    """One op: see `enforce_retention`."""
+    enforce_retention()

@@ -1,0 +1,39 @@
+"""Schedules in New York time; all start switched off and are switched on in the UI."""
+
+from datetime import datetime
+
+import dagster as dg
+
+from flowlake import calendar
+from flowlake.defs.jobs import closing_snapshot, end_of_day, retention
+from flowlake.defs.session_asset import SKIP_EXISTING
+
+NEW_YORK = calendar.NEW_YORK.key
+
+
+def _scheduled_day(context: dg.ScheduleEvaluationContext) -> datetime:
+    return context.scheduled_execution_time.astimezone(calendar.NEW_YORK)
+
+
+@dg.schedule(job=closing_snapshot, cron_schedule="50 16 * * 1-5", execution_timezone=NEW_YORK)
+def closing_snapshot_schedule(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
+    """16:50: after index options close at 16:15 and the vendor's 15 minutes of delay, before open interest changes."""
+    day = _scheduled_day(context).date()
+    if not calendar.is_session(day):
+        return dg.SkipReason(f"{day} is not a trading session")
+    return dg.RunRequest(partition_key=day.isoformat(), tags={SKIP_EXISTING: "true"})
+
+
+@dg.schedule(job=end_of_day, cron_schedule="0 8 * * 1-5", execution_timezone=NEW_YORK)
+def end_of_day_schedule(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
+    """08:00 on every session: the session before, its snapshot kept if the closing run took it."""
+    day = _scheduled_day(context).date()
+    if not calendar.is_session(day):
+        return dg.SkipReason(f"{day} is not a trading session; the next one settles the session before it")
+    return dg.RunRequest(partition_key=calendar.previous_session(day).isoformat(), tags={SKIP_EXISTING: "true"})
+
+
+@dg.schedule(job=retention, cron_schedule="30 3 * * 6", execution_timezone=NEW_YORK)
+def retention_schedule() -> dg.RunRequest:
+    """Saturdays 03:30: delete what the retention settings no longer keep."""
+    return dg.RunRequest(run_config={"ops": {"enforce_retention": {"config": {"apply": True}}}})
