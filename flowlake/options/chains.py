@@ -29,7 +29,7 @@ _MAX_COUNT = 2**31 - 1
 
 
 class Flag(IntFlag):
-    """Quality flags of a chain row, the bits of `option_chains.flags` (16 of 16 used)."""
+    """Quality flags of a chain row, the bits of `option_chains.flags` (all 16 are used)."""
 
     STALE_BAR = 1 << 0
     """The vendor's day bar is of an earlier session; volume is 0."""
@@ -244,7 +244,7 @@ def _clean(rows: pl.DataFrame, session: date) -> pl.DataFrame:
     bar_day = _new_york_day("day_updated_at")
     quoted = pl.col("bid").is_not_null() | pl.col("ask").is_not_null()
     two_sided = (pl.col("bid") > 0) & (pl.col("ask") > 0)
-    european = pl.col("root").replace(symbols.INDEX_ROOTS).is_in(symbols.EUROPEAN_UNDERLYINGS)
+    european = pl.col("root").is_in(symbols.EUROPEAN_ROOTS)
     rows = rows.with_columns(
         last_session=pl.when(traded).then(bar_day),
         last=pl.when(pl.col("day_close") > 0).then(pl.col("day_close")),

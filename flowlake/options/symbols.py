@@ -14,11 +14,14 @@ import polars as pl
 SYMBOL_PATTERN: Final = r"^O:[A-Z0-9]{1,6}[0-9]{6}[CP][0-9]{8}$"
 """What a readable contract ticker looks like; its date may still be impossible."""
 
-INDEX_ROOTS: Final[dict[str, str]] = {"SPXW": "SPX", "NDXP": "NDX", "RUTW": "RUT", "VIXW": "VIX"}
-"""Roots of index weeklies and p.m.-settled series, which differ from their underlying without being adjusted."""
+INDEX_ROOTS: Final[dict[str, str]] = {"SPXW": "SPX", "NDXP": "NDX", "RUTW": "RUT", "VIXW": "VIX", "XEO": "OEX"}
+"""Roots of index weeklies, p.m.-settled and European series: not their underlying's, yet not adjusted."""
 
-EUROPEAN_UNDERLYINGS: Final = ("SPX", "XSP", "NDX", "XND", "RUT", "MRUT", "VIX", "DJX", "XEO")
-"""Indices whose listed options are European, for rows on which the vendor does not say."""
+EUROPEAN_ROOTS: Final = (
+    *("SPX", "SPXW", "XSP", "NDX", "NDXP", "XND", "RUT", "RUTW", "MRUT", "VIX", "VIXW", "DJX", "XEO"),
+    *("RUI", "RLG", "RLV"),
+)
+"""Roots of index options that cannot be exercised early, for rows on which the vendor does not say."""
 
 STANDARD_MULTIPLIER: Final = 100.0
 """Shares a standard contract delivers."""

@@ -31,8 +31,8 @@ NO_OPEN_INTEREST: Final = 0.98
 """Share of contracts with zero or no open interest from which it was never filled in."""
 PLACEHOLDER_WARN: Final = 0.25
 """Share of vendor volatilities that are placeholders from which vendor Greeks are not to be used."""
-DEAD_CHAIN_CONTRACTS: Final = 20
-"""A chain of this many contracts without any open interest is worth a look."""
+DEAD_CHAIN_CONTRACTS: Final = 200
+"""A chain of this many contracts without any open interest is worth a look; small ones often have none."""
 SPLIT_FACTORS: Final = (2, 3, 4, 5, 6, 7, 8, 10, 12, 15, 20, 25, 30, 40, 50, 100)
 """New shares per old share of usual splits; reverse splits are their inverses. 3:2 is left out: stocks that move by a
 third are far commoner than 3:2 splits, and open interest still gives those away."""
@@ -139,9 +139,10 @@ def coverage(passes: pl.DataFrame, min_coverage: float) -> Outcome:
     )
 
 
-def open_interest_present(current: pl.DataFrame) -> Outcome:
+def open_interest_present(current: pl.DataFrame, *, large_chain: int = DEAD_CHAIN_CONTRACTS) -> Outcome:
     """Whether open interest was filled in at all (ERROR), and whether no large chain lacks it entirely (WARN).
 
+    A chain is large from `large_chain` contracts on.
     Sessions rebuilt from daily bars have none by nature and pass.
     """
     if "basis" in current.columns:
@@ -150,7 +151,7 @@ def open_interest_present(current: pl.DataFrame) -> Outcome:
     chains = current.group_by("underlying").agg(contracts=pl.len(), absent=absent.sum())
     absences = int(chains["absent"].sum())
     share = absences / current.height if current.height else 0.0
-    dead = chains.filter((pl.col("absent") == pl.col("contracts")) & (pl.col("contracts") >= DEAD_CHAIN_CONTRACTS))
+    dead = chains.filter((pl.col("absent") == pl.col("contracts")) & (pl.col("contracts") >= large_chain))
     unfilled = share >= NO_OPEN_INTEREST
     return Outcome(
         "open_interest_present",

@@ -92,6 +92,7 @@ def test_a_strike_that_eight_digits_cannot_carry_has_no_symbol(strike):
         ("NDXP", "NDX", 100.0, False),
         ("RUTW", "RUT", 100.0, False),
         ("VIXW", "VIX", 100.0, False),
+        ("XEO", "OEX", 100.0, False),
         ("SPXW", "NDX", 100.0, True),
         ("META", "FB", 100.0, True),
         ("SIM7", "SIM7", 100.0, False),

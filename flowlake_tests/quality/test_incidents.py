@@ -109,7 +109,8 @@ def test_open_interest_that_was_never_filled_in_blocks(today, figure):
 
 def test_one_large_chain_without_open_interest_warns(today):
     dead = today.with_columns(open_interest=pl.when(pl.col("underlying") != "U7").then("open_interest").otherwise(0))
-    outcome = incidents.open_interest_present(dead)
+    assert incidents.open_interest_present(dead, large_chain=21).passed
+    outcome = incidents.open_interest_present(dead, large_chain=20)
     assert (outcome.passed, outcome.severity) == (False, Severity.WARN)
     assert outcome.sample == ({"underlying": "U7", "contracts": 20},)
 
