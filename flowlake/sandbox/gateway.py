@@ -94,11 +94,11 @@ class Gateway:
         self._api, self._market = api, api.view.market
         self._keys = frozenset(keys)
         self._limiter, self._retry_after, self._injector = limiter, retry_after, injector
-        self.app = Starlette(routes=self._routes(), exception_handlers={404: _no_route, 405: _no_route})
+        self.app = Starlette(routes=self._routes(), exception_handlers={404: self._no_route, 405: self._no_route})
 
     def now(self) -> datetime:
         """The moment shown to requests that name none."""
-        return self.clock() if callable(self.clock) else self.clock
+        return aware(self.clock() if callable(self.clock) else self.clock)
 
     def _routes(self) -> list[Route]:
         api, page = self._api, self._page_route
@@ -136,8 +136,7 @@ class Gateway:
         """`handle` behind what every request meets: the record, the key, the rate limit, error bodies."""
 
         async def guarded(request: Request) -> Response:
-            self.requests.append(Seen(request.method, request.url.path, request.url.query, dict(request.headers)))
-            self.request_count += 1
+            self._remember(request)
             request.state.request_id = hashlib.md5(str(self.request_count).encode(), usedforsecurity=False).hexdigest()
             key = _key(request)
             if key not in self._keys:
@@ -207,6 +206,14 @@ class Gateway:
             sent["Content-Encoding"] = "gzip"
         return Response(body, code, sent, media_type="application/json")
 
+    async def _no_route(self, request: Request, error: Exception) -> Response:
+        self._remember(request)
+        return Response("404 page not found\n", 404, media_type="text/plain")
+
+    def _remember(self, request: Request) -> None:
+        self.requests.append(Seen(request.method, request.url.path, request.url.query, dict(request.headers)))
+        self.request_count += 1
+
     async def _set_clock(self, request: Request) -> Response:
         try:
             self.clock = aware(datetime.fromisoformat(orjson.loads(await request.body())["clock"]))
@@ -247,10 +254,6 @@ class CutResponse(Response):
             transport.close()
         while (await receive())["type"] != "http.disconnect":
             pass
-
-
-async def _no_route(request: Request, error: Exception) -> Response:
-    return Response("404 page not found\n", 404, media_type="text/plain")
 
 
 def _key(request: Request) -> str:

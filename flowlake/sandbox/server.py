@@ -68,7 +68,7 @@ class SandboxServer:
         self._gateway = Gateway(
             Api(view, Terms(plan, stocks_plan, page_limit_policy)),
             keys=keys,
-            clock=clock or calendar.session_close(view.sessions[-1]),
+            clock=clock if clock is not None else calendar.session_close(view.sessions[-1]),
             limiter=RateLimiter(per_minute),
             retry_after=retry_after,
             injector=self._injector,
@@ -155,7 +155,7 @@ def _uvicorn(gateway: Gateway) -> uvicorn.Server:
     class Protocol(AutoHTTPProtocol):
         """uvicorn's protocol, which also tells the application its transport: faults cut connections."""
 
-        def connection_made(self, transport: asyncio.Transport) -> None:
+        def connection_made(self, transport: asyncio.BaseTransport) -> None:
             self.app_state = {**self.app_state, "transport": transport}
             super().connection_made(transport)
 

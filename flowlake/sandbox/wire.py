@@ -21,10 +21,27 @@ def encode(frame: pl.DataFrame, row: pl.Expr) -> list[str]:
 
     The patterns cannot match inside a string value: there JSON escapes the quotation mark they begin with.
     """
-    text = row.struct.json_encode()
+    present = _without_null_columns(frame.select(row.alias("row")).unnest("row"))
+    if not present.width:
+        return ["{}"] * frame.height
+    text = present.to_struct("row").struct.json_encode()
+    if not text.str.contains("null", literal=True).any():
+        return text.to_list()
     for pattern, replacement in (*_NULLS, *_EMPTY_OBJECTS):
         text = text.str.replace_all(pattern, replacement)
-    return frame.select(text.alias("row")).to_series().to_list()
+    return text.to_list()
+
+
+def _without_null_columns(frame: pl.DataFrame) -> pl.DataFrame:
+    """`frame` less the fields, and fields of objects, that no row has: cheaper here than in every row's text."""
+    kept: list[pl.Series] = []
+    for column in frame:
+        if isinstance(column.dtype, pl.Struct):
+            fields = _without_null_columns(column.struct.unnest())
+            kept += [fields.to_struct(column.name)] if fields.width else []
+        elif column.null_count() < len(column):
+            kept.append(column)
+    return pl.DataFrame(kept)
 
 
 def chain_rows(frame: pl.DataFrame, *, plan: Plan, stocks_plan: Plan | None, is_index: bool) -> list[str]:
@@ -117,7 +134,7 @@ def stock_rows(frame: pl.DataFrame, *, plan: Plan) -> list[str]:
 
 
 def bar_rows(frame: pl.DataFrame) -> list[str]:
-    """Aggregates: columns open, high, low, close, volume, vwap, transactions, `t` (ms), and `T` where the frame has it."""
+    """Aggregates: open, high, low, close, volume, vwap, transactions, `t` (ms), and the ticker `T` where there is one."""
     fields = _bar() | {"n": _whole("transactions"), "t": pl.col("t")}
     if "T" in frame.columns:
         fields = {"T": pl.col("T")} | fields
@@ -194,7 +211,7 @@ def dividend_rows(frame: pl.DataFrame) -> list[str]:
 
 
 def _object(**fields: pl.Expr) -> pl.Expr:
-    return pl.struct(**fields)
+    return pl.struct(*(value.alias(name) for name, value in fields.items()))
 
 
 def _bar() -> Fields:

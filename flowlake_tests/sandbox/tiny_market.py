@@ -49,7 +49,7 @@ class TinyMarket:
             bid=pl.col("close") - 0.01,
             ask=pl.col("close") + 0.01,
             updated_at=pl.lit(at, pl.Datetime("us", "UTC")),
-        ).cast(STOCK_SCHEMA)
+        ).select(pl.col(name).cast(dtype) for name, dtype in STOCK_SCHEMA.items())
 
     def chain(self, at: datetime) -> pl.DataFrame:
         session = self._session(at)
