@@ -1,6 +1,7 @@
 """Option contracts: symbols, chains, time to expiration, implied forwards, implied volatility and Greeks."""
 
-from flowlake.options.black import Greeks, black_price, greeks, implied_volatility
+from flowlake.options.black import Greeks, black_price
+from flowlake.options.engine import greeks, implied_volatility, volatility_and_greeks
 from flowlake.options.forwards import implied_forwards
 from flowlake.options.pricing import price_chain
 from flowlake.options.status import Status
@@ -15,4 +16,5 @@ __all__ = [
     "implied_volatility",
     "price_chain",
     "time_to_expiration",
+    "volatility_and_greeks",
 ]

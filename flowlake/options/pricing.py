@@ -1,4 +1,4 @@
-"""Implied volatility and Greeks of a whole chain frame."""
+"""Implied volatility and Greeks of a whole chain frame, American where exercise can matter."""
 
 from __future__ import annotations
 
@@ -7,32 +7,162 @@ from datetime import date
 import numpy as np
 import polars as pl
 
-from flowlake.options import black
-from flowlake.options.status import LABELS
+from flowlake.options.american import Contracts, Schedule, exercise_matters
+from flowlake.options.black import DAYS_PER_YEAR, FloatArray, Greeks
+from flowlake.options.engine import (
+    Engine,
+    StatusArray,
+    american_volatility_and_greeks,
+    volatility_and_greeks,
+)
+from flowlake.options.status import LABELS, Status
 
-PRICE_COLUMNS = ("price", "forward", "strike", "years", "discount")
+EX_LEAD_DAYS = 0.25
+"""An ex-date begins at its opening, some hours less than whole days after the quote."""
+
+_BOUNDED = (Status.NO_PRICE, Status.BELOW_INTRINSIC, Status.IMPRECISE)
 
 
-def price_chain(frame: pl.DataFrame, session: date, *, dividends: pl.DataFrame | None = None) -> pl.DataFrame:
-    """`frame`, a chain of `session`, with our volatility and Greeks, same rows, same order.
+def price_chain(
+    frame: pl.DataFrame,
+    session: date,
+    *,
+    dividends: pl.DataFrame | None = None,
+    engine: Engine = "auto",
+    threads: int | None = None,
+) -> pl.DataFrame:
+    """`frame`, a chain of `session`, with our volatility and Greeks: same rows, same order.
 
-    Reads `price`, `forward`, `discount`, `strike`, `years`, `right` ('C' or 'P') and `spot` (the forward stands in
-    where it is null). Adds `implied_volatility` (annualised, decimal), `iv_status` (a label of `Status`) and the fields
-    of `Greeks` in its units; null, never NaN, where unsolved.
+    Reads `price`, `forward`, `discount`, `strike`, `years`, `right` ('C' or 'P'), `spot` (the forward stands in where
+    it is null), and, if present, `exercise_style` ('american' rows are priced so wherever exercise before expiration
+    can be worth anything; without the column all are European), `underlying` and `expiration` (for dividends), `ask`.
+    `dividends` has `ticker`, `effective_on` (ex-date), `cash_amount` (dollars per share); those that go ex after
+    `session` and by the expiration count.
+
+    Adds `implied_volatility` (annualised, decimal), `iv_status` (a label of `Status`), the fields of `Greeks` in its
+    units, and `iv_bound`: where the price gives no volatility, that of the ask, which the true one does not exceed.
+    Unsolved is null, never NaN.
     """
-    price, forward, strike, years, discount = (_floats(frame, name) for name in PRICE_COLUMNS)
-    spot = _floats(frame, "spot")
-    spot = np.where(np.isfinite(spot) & (spot > 0), spot, forward)
-    is_call = (frame["right"] == "C").fill_null(False).to_numpy()
-    volatility, status = black.implied_volatility(price, forward, strike, years, discount, is_call)
-    values = black.greeks(volatility, forward, strike, years, discount, is_call, spot)
-    labels = pl.Series("iv_status", status).replace_strict(dict(enumerate(LABELS)), return_dtype=pl.String)
+    schedule = dividend_schedule(frame, session, dividends)
+    american = _american(frame)
+    price = _floats(frame, "price")
+    volatility, status, greeks = _price(frame, price, schedule, american, engine, threads)
+    bound = _bounds(frame, status, schedule, american, engine, threads)
     return frame.with_columns(
         pl.Series("implied_volatility", volatility).fill_nan(None),
-        labels,
-        *(pl.Series(name, value).fill_nan(None) for name, value in zip(black.Greeks._fields, values, strict=True)),
+        pl.Series(LABELS).gather(status).alias("iv_status"),
+        *(pl.Series(name, value).fill_nan(None) for name, value in greeks._asdict().items()),
+        pl.Series("iv_bound", bound).fill_nan(None),
     )
 
 
-def _floats(frame: pl.DataFrame, name: str) -> np.ndarray:
+def dividend_schedule(frame: pl.DataFrame, session: date, dividends: pl.DataFrame | None) -> Schedule:
+    """The dividends of every row of `frame` (`underlying`, `expiration`) as slices of one sorted list."""
+    if dividends is None or dividends.is_empty():
+        return Schedule(np.zeros(frame.height, np.int64), np.zeros(frame.height, np.int64), np.empty(0), np.empty(0))
+    due = (
+        dividends.filter((pl.col("cash_amount") > 0) & (pl.col("effective_on") > session))
+        .select("ticker", "effective_on", "cash_amount")
+        .sort("ticker", "effective_on")
+        .with_row_index("position")
+    )
+    counts = due.select(
+        "ticker",
+        "effective_on",
+        first=pl.col("position").min().over("ticker").cast(pl.Int64),
+        last=pl.col("position").cast(pl.Int64) + 1,
+    )
+    pairs = frame.select("underlying", "expiration").unique().sort("expiration")
+    slices = pairs.join_asof(
+        counts.sort("effective_on", "last"),
+        left_on="expiration",
+        right_on="effective_on",
+        by_left="underlying",
+        by_right="ticker",
+        strategy="backward",
+        check_sortedness=False,
+    ).select("underlying", "expiration", pl.col("first", "last").fill_null(0))
+    rows = frame.select("underlying", "expiration").join(
+        slices, on=["underlying", "expiration"], how="left", maintain_order="left"
+    )
+    days = due.select((pl.col("effective_on") - session).dt.total_days()).to_series().to_numpy()
+    return Schedule(
+        rows["first"].to_numpy(),
+        rows["last"].to_numpy(),
+        (days - EX_LEAD_DAYS) / DAYS_PER_YEAR,
+        due["cash_amount"].cast(pl.Float64).to_numpy(),
+    )
+
+
+@np.errstate(all="ignore")  # rows without a solution run through the arithmetic and are masked by status
+def _price(
+    frame: pl.DataFrame,
+    price: FloatArray,
+    schedule: Schedule,
+    american: np.ndarray,
+    engine: Engine,
+    threads: int | None,
+) -> tuple[FloatArray, StatusArray, Greeks]:
+    forward, strike, years, discount = (_floats(frame, name) for name in ("forward", "strike", "years", "discount"))
+    spot = _floats(frame, "spot")
+    known = np.isfinite(spot) & (spot > 0)
+    spot = np.where(known, spot, forward)
+    is_call = (frame["right"] == "C").fill_null(False).to_numpy()
+
+    contracts = Contracts.of(spot, forward, strike, years, discount, is_call, schedule)
+    volatility, status, greeks = volatility_and_greeks(
+        price, forward, strike, years, discount, is_call, contracts.lognormal, engine=engine, threads=threads
+    )
+    greeks = _with_escrow(greeks, contracts)
+
+    unusable = np.isin(status, (Status.NO_PRICE, Status.NO_FORWARD, Status.EXPIRED))
+    reference = np.where(np.isfinite(volatility), volatility, 1.0)
+    early = american & known & ~unusable & (contracts.lognormal > 0) & exercise_matters(contracts, reference)
+    rows = np.flatnonzero(early)
+    if rows.size:
+        solved = american_volatility_and_greeks(
+            price[rows], contracts.rows(rows), volatility[rows], engine=engine, threads=threads
+        )
+        volatility[rows], status[rows] = solved[0], solved[1]
+        for target, value in zip(greeks, solved[2], strict=True):
+            target[rows] = value
+    return volatility, status, greeks
+
+
+def _with_escrow(greeks: Greeks, contracts: Contracts) -> Greeks:
+    """European Greeks to the lognormal rest, carried to the stock: held still, it lets the escrow grow at the rate."""
+    shrinkage = -contracts.rate * contracts.escrow / DAYS_PER_YEAR
+    return greeks._replace(
+        theta=greeks.theta + shrinkage * greeks.delta,
+        rho=greeks.rho + contracts.escrow_slope * greeks.delta / 100.0,
+        charm=greeks.charm + shrinkage * greeks.gamma,
+    )
+
+
+def _bounds(
+    frame: pl.DataFrame,
+    status: StatusArray,
+    schedule: Schedule,
+    american: np.ndarray,
+    engine: Engine,
+    threads: int | None,
+) -> FloatArray:
+    """Volatility of the ask where the price itself has none; NaN elsewhere."""
+    bound = np.full(frame.height, np.nan)
+    if "ask" not in frame.columns:
+        return bound
+    rows = np.flatnonzero(np.isin(status, _BOUNDED) & (frame["ask"] > 0).fill_null(False).to_numpy())
+    if rows.size:
+        part = frame[rows]
+        bound[rows], _, _ = _price(part, _floats(part, "ask"), schedule.rows(rows), american[rows], engine, threads)
+    return bound
+
+
+def _american(frame: pl.DataFrame) -> np.ndarray:
+    if "exercise_style" not in frame.columns:
+        return np.zeros(frame.height, dtype=bool)
+    return (frame["exercise_style"] == "american").fill_null(False).to_numpy()
+
+
+def _floats(frame: pl.DataFrame, name: str) -> FloatArray:
     return frame[name].cast(pl.Float64).fill_null(float("nan")).to_numpy()

@@ -1,0 +1,151 @@
+"""The Leisen-Reimer tree of `flowlake.options.american`, compiled; importing this module imports numba.
+
+One buffer with constant offsets between its rows lets LLVM vectorise the inner loop, which runs over a whole number of
+vectors: the nodes beyond the last one hold finite numbers that nothing reads.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numba import njit
+
+from flowlake.options.american import LARGEST_STEPS
+from flowlake.options.kernel import OPTIONS
+
+ROW = LARGEST_STEPS + 23
+AMERICAN, EUROPEAN, GRID, ESCROW = 0, ROW, 2 * ROW, 3 * ROW
+
+
+@njit(**OPTIONS)
+def _peizer_pratt(z: float, steps: int) -> float:
+    scaled = z / (steps + 1.0 / 3.0 + 0.1 / (steps + 1.0))
+    root = 0.5 * math.sqrt(1.0 - math.exp(-scaled * scaled * (steps + 1.0 / 6.0)))
+    return 0.5 + root if z >= 0.0 else 0.5 - root
+
+
+@njit(**OPTIONS)
+def _fill_escrow(
+    nodes: np.ndarray,
+    ex_years: np.ndarray,
+    cash: np.ndarray,
+    first: int,
+    last: int,
+    rate: float,
+    step: float,
+    steps: int,
+) -> None:
+    """Value at every time step of the dividends still to come."""
+    for i in range(steps + 1):
+        nodes[ESCROW + i] = 0.0
+    for dividend in range(first, last):
+        value = cash[dividend] * math.exp(-rate * ex_years[dividend])
+        for i in range(min(steps, math.ceil(ex_years[dividend] / step) - 1) + 1):
+            nodes[ESCROW + i] += value * math.exp(rate * step * i)
+
+
+@njit(**OPTIONS)
+def _roll_back(nodes: np.ndarray, i: int, up: float, down: float, slope: float, offset: float) -> None:
+    """Both trees from time step i + 1 to i; exercise is worth slope * grid + offset."""
+    for j in range((i + 8) & ~7):
+        held = up * nodes[AMERICAN + j + 1] + down * nodes[AMERICAN + j]
+        exercised = slope * nodes[GRID + j] + offset
+        nodes[AMERICAN + j] = held if held > exercised else exercised
+        nodes[EUROPEAN + j] = up * nodes[EUROPEAN + j + 1] + down * nodes[EUROPEAN + j]
+
+
+@njit(**OPTIONS)
+def _roll_back_twice(
+    nodes: np.ndarray,
+    i: int,
+    up: float,
+    down: float,
+    late_slope: float,
+    late_offset: float,
+    slope: float,
+    offset: float,
+) -> None:
+    """Both trees from time step i + 2 to i in one pass.
+
+    Rows are short: a pass that reads what the last one has just stored, one node aside, waits for the store.
+    """
+    up_up, up_down, down_down = up * up, 2.0 * up * down, down * down
+    for j in range((i + 8) & ~7):
+        a0, a1, a2 = nodes[AMERICAN + j], nodes[AMERICAN + j + 1], nodes[AMERICAN + j + 2]
+        g0, g1 = nodes[GRID + j], nodes[GRID + j + 1]
+        low, high = up * a1 + down * a0, up * a2 + down * a1
+        low_exercised, high_exercised = late_slope * g0 + late_offset, late_slope * g1 + late_offset
+        low = low if low > low_exercised else low_exercised
+        high = high if high > high_exercised else high_exercised
+        held, exercised = up * high + down * low, slope * g0 + offset
+        nodes[AMERICAN + j] = held if held > exercised else exercised
+        e0, e1, e2 = nodes[EUROPEAN + j], nodes[EUROPEAN + j + 1], nodes[EUROPEAN + j + 2]
+        nodes[EUROPEAN + j] = up_up * e2 + up_down * e1 + down_down * e0
+
+
+@njit(**OPTIONS)
+def premiums(
+    spot: np.ndarray,
+    strike: np.ndarray,
+    years: np.ndarray,
+    rate: np.ndarray,
+    carry: np.ndarray,
+    volatility: np.ndarray,
+    sign: np.ndarray,
+    steps: np.ndarray,
+    first_dividend: np.ndarray,
+    last_dividend: np.ndarray,
+    ex_years: np.ndarray,
+    cash: np.ndarray,
+    out: np.ndarray,
+) -> None:
+    """Premiums of `flowlake.options.american` for odd `steps`: fills the rows value, delta, gamma, charm of `out`."""
+    nodes = np.zeros(4 * ROW)
+    slopes = np.zeros((2, 2))
+    for row in range(spot.size):
+        n, x, k, s = steps[row], spot[row], strike[row], sign[row]
+        step = years[row] / n
+        deviation = volatility[row] * math.sqrt(years[row])
+        d2 = (math.log(x / k) + carry[row] * years[row]) / deviation - 0.5 * deviation
+        p, q = _peizer_pratt(d2, n), _peizer_pratt(d2 + deviation, n)
+        growth = math.exp(carry[row] * step)
+        u, d = growth * q / p, growth * (1.0 - q) / (1.0 - p)
+        discount = math.exp(-rate[row] * step)
+        up, down = discount * p, discount * (1.0 - p)
+        paying = last_dividend[row] > first_dividend[row]
+        if paying:
+            _fill_escrow(nodes, ex_years, cash, first_dividend[row], last_dividend[row], rate[row], step, n)
+
+        ratio, level = u / d, 1.0
+        low = x * d**n
+        for j in range(n + 17):
+            nodes[GRID + j] = level
+            payoff = s * (low * level - k)
+            payoff = payoff if payoff > 0.0 and j <= n else 0.0
+            nodes[AMERICAN + j] = payoff
+            nodes[EUROPEAN + j] = payoff
+            level = level * ratio if j < n else level
+        low = low / d
+        escrow = nodes[ESCROW + n - 1] if paying else 0.0
+        _roll_back(nodes, n - 1, up, down, s * low, s * (escrow - k))
+        for i in range(n - 3, -1, -2):
+            late = low / d
+            low = late / d
+            late_escrow = nodes[ESCROW + i + 1] if paying else 0.0
+            escrow = nodes[ESCROW + i] if paying else 0.0
+            _roll_back_twice(nodes, i, up, down, s * late, s * (late_escrow - k), s * low, s * (escrow - k))
+            if i == 4 or i == 2:
+                at = i // 2 - 1
+                x0, x1, x2 = low * nodes[GRID + at], low * nodes[GRID + at + 1], low * nodes[GRID + at + 2]
+                y0 = nodes[AMERICAN + at] - nodes[EUROPEAN + at]
+                y1 = nodes[AMERICAN + at + 1] - nodes[EUROPEAN + at + 1]
+                y2 = nodes[AMERICAN + at + 2] - nodes[EUROPEAN + at + 2]
+                f01, f12 = (y1 - y0) / (x1 - x0), (y2 - y1) / (x2 - x1)
+                bend = (f12 - f01) / (x2 - x0)
+                slopes[at, 0], slopes[at, 1] = f01 + bend * (2.0 * x - x0 - x1), 2.0 * bend
+        drift = (slopes[1, 0] - slopes[0, 0]) / (2.0 * step)
+        out[0, row] = nodes[AMERICAN] - nodes[EUROPEAN]
+        out[1, row] = slopes[0, 0] - 2.0 * step * drift
+        out[2, row] = slopes[0, 1]
+        out[3, row] = drift
