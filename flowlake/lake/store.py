@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, replace
@@ -326,6 +327,8 @@ class Lake:
         newest = self._manifests.newest()
         if newest is not None and link_is_current(self.paths, newest):
             return
+        if newest is not None and not os.access(self.paths.lock, os.W_OK):
+            return  # somebody who may only read; whoever commits next mends the link
         with typed_os_errors(self.paths.root):
             for directory in (self.paths.root, self.paths.tables, self.paths.manifests, self.paths.catalogs):
                 make_directory(directory)

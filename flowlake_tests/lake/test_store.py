@@ -313,6 +313,16 @@ def test_a_file_somebody_put_in_the_place_of_the_link_is_not_overwritten(lake: L
     assert lake.paths.link.read_text() == "somebody's work"
 
 
+def test_somebody_who_may_only_read_opens_the_lake_even_while_the_link_is_being_swapped(
+    lake: Lake, monkeypatch: pytest.MonkeyPatch
+):
+    _write(lake, DAY, 1)
+    lake.paths.link.unlink()
+    monkeypatch.setattr(os, "access", lambda path, mode: False)
+    assert Lake.open(lake.paths.root, tables=TOYS).digests() == lake.digests()
+    assert not lake.paths.link.exists()
+
+
 def test_only_the_newest_manifests_are_kept(lake: Lake):
     for version in range(30):
         with lake.commit("run") as tx:
