@@ -240,49 +240,72 @@ def _new_york_day(time: str) -> pl.Expr:
 
 def _clean(rows: pl.DataFrame, session: date) -> pl.DataFrame:
     """The vendor's facts under our names, what cannot be trusted as null, and one boolean column per doubt."""
-    traded = pl.col("day_volume") > 0
-    bar_day = _new_york_day("day_updated_at")
-    quoted = pl.col("bid").is_not_null() | pl.col("ask").is_not_null()
-    two_sided = (pl.col("bid") > 0) & (pl.col("ask") > 0)
-    european = pl.col("root").is_in(symbols.EUROPEAN_ROOTS)
-    rows = rows.with_columns(
-        last_session=pl.when(traded).then(bar_day),
-        last=pl.when(pl.col("day_close") > 0).then(pl.col("day_close")),
-        multiplier=pl.col("shares_per_contract").fill_null(symbols.STANDARD_MULTIPLIER),
+    return (
+        rows.pipe(_terms).pipe(_bars, session).pipe(_quotes, session).pipe(_vendor_greeks).pipe(_choose_price, session)
+    )
+
+
+def _terms(rows: pl.DataFrame) -> pl.DataFrame:
+    european = pl.coalesce(pl.col("exercise_style") == "european", pl.col("root").is_in(symbols.EUROPEAN_ROOTS))
+    return rows.with_columns(
         expiration=pl.col("symbol_expiration"),
         strike=pl.col("symbol_strike"),
-        exercise_style=pl.when(pl.coalesce(pl.col("exercise_style") == "european", european))
-        .then(pl.lit("european"))
-        .otherwise(pl.lit("american")),
+        multiplier=pl.col("shares_per_contract").fill_null(symbols.STANDARD_MULTIPLIER),
+        exercise_style=pl.when(european).then(pl.lit("european")).otherwise(pl.lit("american")),
+    ).with_columns(symbols.is_adjusted())
+
+
+def _bars(rows: pl.DataFrame, session: date) -> pl.DataFrame:
+    traded, bar_day = pl.col("day_volume") > 0, _new_york_day("day_updated_at")
+    fresh = traded & (bar_day == session)
+    return rows.with_columns(
+        volume=pl.when(fresh).then(pl.col("day_volume").round()).otherwise(0),
+        vwap=pl.when(fresh & (pl.col("day_vwap") > 0)).then(pl.col("day_vwap")),
+        last=pl.when(pl.col("day_close") > 0).then(pl.col("day_close")),
+        last_session=pl.when(traded).then(bar_day),
+        open_interest=pl.col("open_interest").round(),
         stale_bar=traded & (bar_day != session),
         undated_bar=traded & bar_day.is_null(),
-        crossed=two_sided & (pl.col("bid") > pl.col("ask")),
-        locked=two_sided & (pl.col("bid") == pl.col("ask")),
-        one_sided=quoted & ~two_sided.fill_null(False),
-        stale_quote=quoted & (_new_york_day("quote_at") != session),
-        placeholder_iv=~pl.col("implied_volatility").is_between(0, MAX_VENDOR_IV, closed="right"),
-        bad_delta=~pl.col("delta").is_between(-1, 1),
     )
-    fresh = pl.col("last_session") == session
-    usable = two_sided & ~pl.any_horizontal("crossed", "locked", "stale_quote").fill_null(False)
-    rows = rows.with_columns(
-        is_adjusted=symbols.is_adjusted(),
-        volume=pl.when(fresh).then(pl.col("day_volume").round()).otherwise(0),
-        open_interest=pl.col("open_interest").round(),
-        vwap=pl.when(fresh & (pl.col("day_vwap") > 0)).then(pl.col("day_vwap")),
-        mid=pl.when(usable).then((pl.col("bid") + pl.col("ask")) / 2),
-        spread=pl.when(usable).then(pl.col("ask") - pl.col("bid")),
-        vendor_iv=pl.when(~pl.col("placeholder_iv")).then(pl.col("implied_volatility")),
-        vendor_delta=pl.when(~pl.col("bad_delta")).then(pl.col("delta")),
+
+
+def _quotes(rows: pl.DataFrame, session: date) -> pl.DataFrame:
+    bid, ask = pl.col("bid"), pl.col("ask")
+    quoted = bid.is_not_null() | ask.is_not_null()
+    two_sided = ((bid > 0) & (ask > 0)).fill_null(False)
+    stale = (quoted & (_new_york_day("quote_at") != session)).fill_null(False)
+    usable = two_sided & (bid < ask) & ~stale
+    return rows.with_columns(
+        mid=pl.when(usable).then((bid + ask) / 2),
+        spread=pl.when(usable).then(ask - bid),
+        crossed=two_sided & (bid > ask),
+        locked=two_sided & (bid == ask),
+        one_sided=quoted & ~two_sided,
+        stale_quote=stale,
+    )
+
+
+def _vendor_greeks(rows: pl.DataFrame) -> pl.DataFrame:
+    iv, delta = pl.col("implied_volatility"), pl.col("delta")
+    credible_iv, credible_delta = iv.is_between(0, MAX_VENDOR_IV, closed="right"), delta.is_between(-1, 1)
+    return rows.with_columns(
+        vendor_iv=pl.when(credible_iv).then(iv),
+        vendor_delta=pl.when(credible_delta).then(delta),
         vendor_gamma=pl.col("gamma"),
         vendor_theta=pl.col("theta"),
         vendor_vega=pl.col("vega"),
-    )
-    last_counts = pl.col("mid").is_null() & fresh & pl.col("last").is_not_null()
-    return rows.with_columns(
-        price=pl.when(last_counts).then(pl.col("last")).otherwise(pl.col("mid")),
-        price_source=pl.when(last_counts).then(pl.lit("last")).when(pl.col("mid").is_not_null()).then(pl.lit("mid")),
+        placeholder_iv=~credible_iv,
+        bad_delta=~credible_delta,
     ).drop("implied_volatility", "delta", "gamma", "theta", "vega")
+
+
+def _choose_price(rows: pl.DataFrame, session: date) -> pl.DataFrame:
+    """The mid where there is one, else the last trade if it is of this session."""
+    traded_today = (pl.col("last_session") == session) & pl.col("last").is_not_null()
+    source = pl.when(pl.col("mid").is_not_null()).then(pl.lit("mid")).when(traded_today).then(pl.lit("last"))
+    return rows.with_columns(price_source=source).with_columns(
+        price=pl.when(pl.col("price_source") == "last").then(pl.col("last")).otherwise(pl.col("mid"))
+    )
 
 
 def _with_spot(rows: pl.DataFrame, stocks: pl.DataFrame | None) -> pl.DataFrame:
