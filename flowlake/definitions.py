@@ -7,6 +7,7 @@ import dagster as dg
 from flowlake.defs import jobs, schedules
 from flowlake.defs.assets import ASSETS
 from flowlake.defs.checks import CHECKS
+from flowlake.defs.loggers import plain_logger
 from flowlake.defs.resources import resources
 
 defs = dg.Definitions(
@@ -15,6 +16,7 @@ defs = dg.Definitions(
     jobs=[jobs.end_of_day, jobs.closing_snapshot, jobs.retention],
     schedules=[schedules.closing_snapshot_schedule, schedules.end_of_day_schedule, schedules.retention_schedule],
     resources=dict(resources()),
+    loggers={"plain": plain_logger},
     # A session is a chain of short steps over shared data: one process beats a process (and its imports) per step.
     executor=dg.in_process_executor,
 )

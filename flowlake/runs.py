@@ -93,7 +93,7 @@ def run_sessions(
         instance=opened,
         tags=tags,
         raise_on_error=False,
-        run_config={"loggers": {"console": {"config": {"log_level": log_level}}}},
+        run_config={"loggers": {"plain": {"config": {"log_level": log_level}}}},
     )
     return _summary(result)
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
+from flowlake.detect.scoring import CONVICTIONS, FULL_UNIVERSE
 from flowlake.report.charts import Factor, chain_picture, factor_bars
 
 if TYPE_CHECKING:
@@ -19,7 +20,8 @@ if TYPE_CHECKING:
 PICTURED_EVENTS = 60
 """Events that get a chain picture; beyond, the table and the factors remain, so that a page stays under 10 MB."""
 
-CONVICTIONS = ("EXTREME", "HIGH", "MEDIUM", "LOW")
+DETAILED_RANK = 10
+"""Events down to this rank are explained even below LOW conviction, so that a quiet or small market can be judged."""
 
 ORIGIN_NOTES = {
     "simulated": "Simulated market: every price, trade and event on this page was generated. It shows how the "
@@ -72,8 +74,9 @@ def _context(report: DailyReport) -> dict[str, Any]:
         "origin_note": ORIGIN_NOTES.get(report.origin, ""),
         "summary": market_summary(report.chains),
         "convictions": conviction_counts(report.events),
-        "events": [_event(row, report.chains, number) for number, row in enumerate(_ranked(report.events))],
-        "outcomes": report.outcomes.sort("horizon_sessions", "event_session", "underlying").to_dicts(),
+        "ranked": report.events.sort("rank").to_dicts(),
+        "events": [_event(row, report.chains, number) for number, row in enumerate(_detailed(report.events))],
+        "outcomes": _judged_first(report.outcomes).to_dicts(),
         "coverage": _coverage(report.coverage),
         "quality": sorted(report.quality, key=lambda note: (note.passed, note.severity, note.table, note.name)),
         "quarantined": report.quarantined,
@@ -97,19 +100,19 @@ def market_summary(chains: pl.DataFrame) -> dict[str, Any]:
 
 def conviction_counts(events: pl.DataFrame) -> list[dict[str, Any]]:
     """Events at each conviction or higher, beside the number expected without any cause, most convinced first."""
-    budget = {"EXTREME": 1, "HIGH": 5, "MEDIUM": 20, "LOW": 60}
-    universe = events["universe"].max() if events.height else None
+    universe = int(events["universe"][0]) if events.height else 0
+    share = min(1.0, universe / FULL_UNIVERSE)
     rows, total = [], 0
-    for level in CONVICTIONS:
+    for level, budget in CONVICTIONS:
         count = events.filter(pl.col("conviction") == level).height
         total += count
-        scaled = budget[level] * min(1.0, float(universe) / 6000) if universe else None  # pyright: ignore[reportArgumentType]
-        rows.append({"level": level, "count": count, "cumulative": total, "expected": scaled})
+        expected = budget * share if universe else None
+        rows.append({"level": level, "count": count, "cumulative": total, "expected": expected})
     return rows
 
 
-def _ranked(events: pl.DataFrame) -> list[dict[str, Any]]:
-    return events.filter(pl.col("conviction") != "NONE").sort("rank").to_dicts()
+def _detailed(events: pl.DataFrame) -> list[dict[str, Any]]:
+    return events.filter((pl.col("conviction") != "NONE") | (pl.col("rank") <= DETAILED_RANK)).sort("rank").to_dicts()
 
 
 def _event(row: dict[str, Any], chains: pl.DataFrame, number: int) -> dict[str, Any]:
@@ -120,6 +123,12 @@ def _event(row: dict[str, Any], chains: pl.DataFrame, number: int) -> dict[str, 
         marked = {line["contract"] for line in row["contracts"] or []}
         event["picture"] = chain_picture(chain, row["spot"], marked)
     return event
+
+
+def _judged_first(outcomes: pl.DataFrame) -> pl.DataFrame:
+    """Outcomes of the most convinced events first."""
+    order = pl.col("conviction").replace_strict({level: at for at, (level, _) in enumerate(CONVICTIONS)}, default=9)
+    return outcomes.sort(order, "horizon_sessions", "event_session", "underlying")
 
 
 def _coverage(coverage: pl.DataFrame) -> dict[str, Any]:

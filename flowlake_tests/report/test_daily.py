@@ -27,7 +27,9 @@ class Tags(HTMLParser):
         self.seen.append((tag, dict(attrs)))
 
     def count(self, tag: str, kind: str | None = None) -> int:
-        return sum(1 for name, attrs in self.seen if name == tag and (kind is None or kind in (attrs.get("class") or "")))
+        return sum(
+            1 for name, attrs in self.seen if name == tag and (kind is None or kind in (attrs.get("class") or ""))
+        )
 
 
 def event(rank: int, underlying: str = "ABC", **more: object) -> dict:
@@ -112,8 +114,15 @@ def report(events: list[dict], underlying: str = "ABC", **more: object) -> Daily
 
 def test_an_empty_day_says_that_nothing_was_unusual():
     html = render_daily(report([]))
-    assert "Nothing reached LOW conviction" in html
+    assert "Nothing stood out" in html
     assert Tags(html).count("article") == 0
+
+
+def test_a_day_without_conviction_says_so_and_shows_the_least_ordinary():
+    html = render_daily(report([event(1, conviction="NONE")]))
+    assert "Nothing reached LOW conviction" in html
+    assert "below LOW" in html
+    assert Tags(html).count("article") == 1
 
 
 def test_an_event_shows_its_factors_its_contracts_and_its_chain():
@@ -133,9 +142,10 @@ def test_five_hundred_events_stay_one_page_a_browser_can_open():
     assert len(html) < 10_000_000
 
 
-def test_events_below_low_conviction_are_left_to_the_table():
-    html = render_daily(report([event(1), event(2, conviction="NONE")]))
+def test_events_far_below_low_conviction_are_left_to_the_table():
+    html = render_daily(report([event(1), event(40, conviction="NONE")]))
     assert Tags(html).count("article") == 1
+    assert "ABC40" in html
 
 
 def test_hostile_text_is_shown_and_never_run():
