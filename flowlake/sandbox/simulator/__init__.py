@@ -1,4 +1,4 @@
-"""A seeded whole market: stocks, listed options, quotes, volume and open interest, with injected episodes and decoys."""
+"""A seeded whole market: stocks, options, quotes, volume and open interest, with injected episodes and decoys."""
 
 from __future__ import annotations
 

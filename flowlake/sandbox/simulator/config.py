@@ -23,8 +23,8 @@ class BadSimulatorConfig(ValueError):
 class SimulatorConfig:
     """Size, window and seed of a simulated market.
 
-    The window is `first_session`..`last_session` when both are given, else `sessions` sessions from the one that is given
-    (from `DEFAULT_FIRST_SESSION` when none is). `informed_episodes` and `decoys` count what is injected over the whole
+    The window is `first_session`..`last_session` when both are given, else `sessions` sessions from (or up to) the one
+    that is given; from `DEFAULT_FIRST_SESSION` when none is. `informed_episodes` and `decoys` count what is injected over the whole
     window, none of it in its first `warmup_sessions`; 0 of each is a pure null. `cache_dir` keeps finished sessions
     as Parquet between processes.
     """
@@ -77,7 +77,7 @@ class SimulatorConfig:
         return self.warmup_sessions if self.warmup_sessions is not None else min(20, len(self.window()) // 2)
 
     def stream(self, purpose: str, *key: int) -> np.random.Generator:
-        """An independent generator for one purpose (and session): what one part draws never shifts another's numbers."""
+        """An independent generator per purpose (and session): what one part draws never shifts another's numbers."""
         return np.random.default_rng([self.seed, *purpose.encode(), *key])
 
 

@@ -1,7 +1,7 @@
 """Informed episodes and the decoys that look like them, as prints to inject, with the truth of what they are.
 
-The shape follows the public case file: sizes log-normal over 90..10,000 contracts, 3-20 % out of the money (puts further),
-1-4 strikes, 1-13 sessions, most ending the session before the news.
+The shape follows the public case file: sizes log-normal over 90..10,000 contracts, 3-20 % out of the money (puts
+further), 1-4 strikes, 1-13 sessions, ending the session before the news.
 """
 
 from __future__ import annotations
@@ -239,7 +239,7 @@ def truth_table(
     episodes: list[Episode],
     prints: Prints,
 ) -> pl.DataFrame:
-    """Every injected print with the episode it belongs to; columns of `TRUTH_SCHEMA`, sorted by episode, day, contract."""
+    """Every injected print with the episode it belongs to; columns of `TRUTH_SCHEMA`, sorted."""
     days, tickers = config.days(), universe["ticker"].to_list()
     rows = []
     for row in range(len(prints.day)):

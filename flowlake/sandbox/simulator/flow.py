@@ -1,4 +1,4 @@
-"""What trades and what stays open: volume per contract and session, its course through the day, next morning's open interest.
+"""What trades and what stays open: volume per contract, its course through the day, next morning's open interest.
 
 Volume of a contract is negative binomial round its share of the name's busy day, plus benign prints (blocks, spreads,
 rolls) and injected ones. Nothing here looks at prices but moneyness and the vendor-like terms it is given.
@@ -18,8 +18,6 @@ from flowlake.sandbox.simulator.stocks import StockPaths
 
 Floats = np.ndarray
 
-DISPERSION = 0.35
-"""Shape of the gamma that mixes the Poisson: variance = mean + mean^2 / shape."""
 BLOCK_RATE = 6e-4
 """Benign prints per listed contract and session."""
 
@@ -37,7 +35,8 @@ class Flow:
     base: np.ndarray
     tempo: Floats
     offset: Floats
-    open_share: Floats
+    stickiness: Floats
+    turnover: Floats
     position: np.ndarray
     size: np.ndarray
     start: Floats
@@ -57,9 +56,9 @@ class Flow:
     def position_change(self, open_interest: np.ndarray) -> np.ndarray:
         """Change of open interest by the next morning: never more than volume, never below zero."""
         total = self.volume(1.0)
-        # Crowded lines close more than they open; fresh ones open.
-        crowding = open_interest / (open_interest + 12.0 * self.expected + 20.0)
-        lean = np.clip(self.open_share - 0.55 * crowding, -1.0, 1.0)
+        # Volume that is large against what is open mostly opens; a busy old line turns over instead.
+        crowding = np.log10((self.base + 0.1) / (open_interest + 1.0))
+        lean = np.clip(self.stickiness * (0.32 + 0.2 * crowding) + self.turnover, -1.0, 1.0)
         change = np.rint(self.base * lean)
         np.add.at(change, self.position, np.rint(self.size * self.opening))
         return np.clip(change, -np.minimum(total, open_interest), total).astype(np.int64)
@@ -87,14 +86,19 @@ def expected_volume(
     """
     underlying, right = listings.underlying[ids], listings.right[ids]
     out = np.where(right == 0, moneyness, -moneyness)
-    # Out-of-the-money lines trade more than in-the-money ones; both fade.
-    fade = np.where(out >= 0, 0.9 * out, -1.7 * out)
-    term = (days_left + 1.5) ** -0.85
+    # Out-of-the-money lines trade nearly evenly for two deviations; in the money trading fades fast.
+    fade = np.where(out >= 0, 0.35 * out + 0.05 * out**2, -1.2 * out)
+    term = (days_left + 0.25) ** -1.2 + 0.02 * np.exp(-days_left / 200.0)
     round_strike = np.where(np.isclose(listings.strike[ids] % 5.0, 0.0), 1.6, 1.0)
     tilt = np.exp(np.where(right == 0, call_tilt[underlying], -call_tilt[underlying]))
     weight = np.exp(-fade) * term * round_strike * tilt * listings.popularity[ids]
     total = np.bincount(underlying, weights=weight, minlength=len(name_volume))
     return weight * (name_volume / np.maximum(total, 1e-12))[underlying]
+
+
+def dispersion(expected: Floats) -> Floats:
+    """Shape k of the negative binomial (variance = mean + mean^2 / k): busy lines are steadier than quiet ones."""
+    return 0.24 + 0.085 * np.log1p(expected)
 
 
 def draw_flow(
@@ -115,21 +119,22 @@ def draw_flow(
     name_volume = universe["option_volume"].to_numpy() * paths.busy[day]
     tilt = 0.15 + 0.25 * rng.standard_normal(n)
     expected = expected_volume(listings, ids, name_volume, tilt, moneyness, days_left) * tradable
-    mixed = expected * rng.gamma(DISPERSION, 1 / DISPERSION, len(ids))
+    shape = dispersion(expected)
+    mixed = expected * rng.gamma(shape) / shape
     base = rng.poisson(np.minimum(mixed, 5e6))
     benign = _benign_prints(rng, universe, listings, ids, expected)
     mine = prints.day == day
     injected = np.searchsorted(ids, prints.contract[mine])
-    open_share = np.clip(0.38 + 0.30 * rng.standard_normal(len(ids)), -1, 1)
-    # Lines about to expire are day-traded and closed.
-    open_share = open_share * np.minimum(1.0, 0.25 + days_left / 8.0)
+    # What trades in its last days is opened and closed within them.
+    stickiness = np.clip((days_left + 0.5) / 8.0, 0.1, 1.0)
     return Flow(
         ids=ids,
         expected=expected,
         base=base,
         tempo=np.exp(0.45 * rng.standard_normal(len(ids))),
         offset=rng.random(len(ids)) * 0.999,
-        open_share=open_share,
+        stickiness=stickiness,
+        turnover=0.38 * rng.standard_normal(len(ids)) * np.sqrt(stickiness),
         position=np.concatenate([benign["position"], injected]),
         size=np.concatenate([benign["size"], prints.size[mine]]),
         start=np.concatenate([benign["start"], prints.start[mine]]),
@@ -141,7 +146,7 @@ def draw_flow(
 def _benign_prints(
     rng: np.random.Generator, universe: pl.DataFrame, listings: Listings, ids: np.ndarray, expected: Floats
 ) -> dict[str, np.ndarray]:
-    """Single blocks, two-leg spreads (equal sizes in neighbouring strikes) and rolls (out of one expiration into a later)."""
+    """Single blocks, spreads (equal sizes in neighbouring strikes) and rolls (from one expiration into a later)."""
     count = int(rng.poisson(BLOCK_RATE * len(ids)))
     taste = np.cumsum(np.sqrt(expected))
     if count == 0 or taste[-1] <= 0:
@@ -186,9 +191,13 @@ def _next_expiration(listings: Listings, ids: np.ndarray, at: np.ndarray) -> np.
     return np.where(same, following, -1)
 
 
-def opening_interest(config: SimulatorConfig, expected: Floats, days_left: Floats, tradable: np.ndarray) -> np.ndarray:
-    """Open interest on the window's first morning: what a life of such volume would have left behind."""
+def opening_interest(config: SimulatorConfig, expected: Floats, days_left: Floats, name_volume: Floats) -> np.ndarray:
+    """Open interest on the window's first morning: what a life of such volume would have left behind.
+
+    `name_volume` is the mean contracts a day of each contract's underlying: quiet names hold more days of it.
+    """
     rng = config.stream("open interest")
-    age = 6.0 + np.minimum(days_left, 200.0) ** 0.5 * 2.0
-    left = expected * age * np.exp(0.9 * rng.standard_normal(len(expected)) - 0.3)
-    return np.where(tradable > 0, rng.poisson(np.minimum(left, 5e6)), 0).astype(np.int64)
+    days_held = 11.0 * (np.maximum(name_volume, 1.0) / 1e4) ** -0.22
+    age = days_held * np.sqrt((np.minimum(days_left, 250.0) + 1.0) / 15.0)
+    left = expected * age * np.exp(0.9 * rng.standard_normal(len(expected)) - 0.4)
+    return rng.poisson(np.minimum(left, 5e6)).astype(np.int64)

@@ -1,4 +1,4 @@
-"""Which contracts exist on which session: expirations by size of the name, strike grids that grow with the stock, splits."""
+"""Which contracts exist when: expirations by size of the name, strike grids that grow with the stock, splits."""
 
 from __future__ import annotations
 
@@ -50,8 +50,8 @@ class Listings:
     """Every contract of the window; the row number is the contract's id. Days index the simulator's days.
 
     Per contract: underlying, series, right (0 call, 1 put), strike (USD per share), shares (deliverable), listed (first
-    day), removed (first day no longer listed), popularity (factor on expected volume), predecessor (the contract this one
-    replaced at a split, -1 for none) and oi_factor (its open interest times this is inherited). Ids run by series,
+    day), removed (first day no longer listed), popularity (factor on expected volume), predecessor (the contract this
+    one replaced at a split, -1 for none) and oi_factor (its open interest times this is inherited). Ids run by series,
     right, strike, so neighbours in a series are neighbours in id. Per series: series_underlying, series_expires (days
     since 1970-01-01), series_am (settles at the open) and series_root (OCC root).
     """
@@ -129,7 +129,8 @@ def _series(config: SimulatorConfig, universe: pl.DataFrame, paths: StockPaths) 
                     rows.append((members[is_index[members]], day, ordinal(expiry), True))
     underlying = np.concatenate([members for members, *_ in rows])
     sizes = [len(members) for members, *_ in rows]
-    opened_on, expires, am = (np.repeat([row[k] for row in rows], sizes) for k in (1, 2, 3))
+    facts = np.array([(day, expires, settles) for _, day, expires, settles in rows], np.int64)
+    opened_on, expires, am = np.repeat(facts, sizes, axis=0).T
     split_day = np.full(universe.height, len(days))
     in_window = paths.splits.day >= start
     split_day[paths.splits.underlying[in_window]] = paths.splits.day[in_window]
@@ -164,7 +165,7 @@ def _strikes(
     # The index and its funds list coarser grids in a small market, or they would be most of it.
     fine = np.where(tier == len(TIERS) - 1, fine * (_FULL_SIZE / universe.height) ** 0.25, fine)
     step = _NICE_STEPS[np.minimum(np.searchsorted(_NICE_STEPS, spot * fine), len(_NICE_STEPS) - 1)]
-    near = np.maximum(_NEAR_SHARE * far, 2.5 * step / spot)
+    near = np.minimum(np.maximum(_NEAR_SHARE * far, 2.5 * step / spot), 1.5)
 
     low, high = _spot_range(paths, series)
     first = np.maximum(np.floor(low * np.exp(-np.maximum(far, near)) / step), 1).astype(np.int64)
@@ -301,7 +302,7 @@ def _adjust_for_splits(
 
 def _popularity(config: SimulatorConfig, count: int) -> np.ndarray:
     """Lasting taste for single lines: log-normal, mean 1."""
-    spread = 1.1
+    spread = 1.35
     return np.exp(spread * config.stream("popularity").standard_normal(count) - spread**2 / 2).astype(np.float32)
 
 

@@ -6,7 +6,7 @@ from bisect import bisect_right
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, fields
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import UTC, date, datetime, time
 from pathlib import Path
 from typing import Literal, TypeVar
 
@@ -19,7 +19,7 @@ from flowlake.sandbox.simulator import episodes as planning
 from flowlake.sandbox.simulator.config import RISK_FREE_RATE, SimulatorConfig, ordinal
 from flowlake.sandbox.simulator.flow import Flow, draw_flow, opening_interest, volume_clock
 from flowlake.sandbox.simulator.listings import Listings, build_listings
-from flowlake.sandbox.simulator.stocks import GRID, StockPaths, intraday_path, simulate_stocks, spot_at
+from flowlake.sandbox.simulator.stocks import GRID, intraday_path, simulate_stocks, spot_at
 from flowlake.sandbox.simulator.surface import Smile, Valuation, at_the_money, quotes, smile_volatility, value
 from flowlake.sandbox.simulator.universe import build_universe
 from flowlake.schemas.base import Table
@@ -106,7 +106,7 @@ class Simulator:
         moment = self._moment(at)
         day, share = moment.day, volume_clock(moment.fraction)
         path = self._path(day)
-        seen = np.flatnonzero(GRID <= moment.fraction)
+        seen = np.flatnonzero(moment.fraction >= GRID)
         everyone = np.arange(self._universe.height)
         last = np.round(spot_at(path, everyone, moment.fraction), 2)
         prices = np.column_stack([np.round(path[:, seen], 2), last])
@@ -371,7 +371,8 @@ class Simulator:
         }
         left = self._listings.expires[ids] - self._ordinals[day]
         if day == self._start:
-            blank["open_interest"] = opening_interest(self.config, flow.expected, left, flow.expected).astype(np.int32)
+            name_volume = self._universe["option_volume"].to_numpy()[self._listings.underlying[ids]]
+            blank["open_interest"] = opening_interest(self.config, flow.expected, left, name_volume).astype(np.int32)
             return blank
         before = self._book(day - 1)
         source = np.where(
@@ -386,9 +387,9 @@ class Simulator:
         blank["open_interest"][held] = before.next_open_interest[place] * factor
         same = source[held] == ids[held]
         # A renamed contract starts without a bar, as a new symbol does at the vendor.
-        for name in blank:
+        for name, values in blank.items():
             if name.startswith("bar_"):
-                blank[name][held[same]] = getattr(before, name)[place[same]]
+                values[held[same]] = getattr(before, name)[place[same]]
         return blank
 
     def _trade_price(self, day: int, ids: np.ndarray, fraction: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -544,13 +545,12 @@ class Simulator:
             }
         ).select(pl.when(pl.Series(priced)).then(pl.all()))
         ever = pl.Series(bar_day >= 0)
+        seconds = pl.Series(book.bar_seconds[kept].astype(np.int64) * 1_000_000).cast(pl.Duration("us"))
         frame = self._identity(ids).with_columns(
             *bars.iter_columns(),
             *greeks.iter_columns(),
             pl.when(ever).then(midnights.gather(np.maximum(bar_day, 0))).alias("day_updated_at"),
-            pl.when(ever)
-            .then(opens.gather(np.maximum(bar_day, 0)) + pl.duration(seconds=pl.Series(book.bar_seconds[kept])))
-            .alias("last_trade_at"),
+            pl.when(ever).then(opens.gather(np.maximum(bar_day, 0)) + seconds).alias("last_trade_at"),
             bars["day_close"].alias("last_price"),
             pl.when(ever).then(pl.Series(np.maximum(1.0, np.floor(book.bar_volume[kept] ** 0.5)))).alias("last_size"),
             open_interest=pl.Series(positions.astype(np.float64)),

@@ -1,4 +1,4 @@
-"""How stocks move: market, sector and own moves, jumps, earnings, news, splits and dividends, and the path inside a day."""
+"""How stocks move: market, sector and own moves, jumps, earnings, news, splits, dividends, the path inside a day."""
 
 from __future__ import annotations
 
@@ -188,17 +188,18 @@ def _busyness(
     """The day's factor on volume: persistent, market-wide and own, higher on big moves, round earnings and on news."""
     days, n = diffuse.shape
     tier = universe["tier"].to_numpy()
-    market = _autoregression(rng, (days,), 0.6, 0.15)[:, None]
+    market = _autoregression(rng, (days,), 0.6, 0.10)[:, None]
     own = _autoregression(rng, (days, n), 0.65, 1.0) * np.where(tier >= 4, 0.25, np.where(tier >= 2, 0.45, 0.65))
     move = np.abs(diffuse + gap) / level * np.sqrt(_SESSIONS_PER_YEAR)
     around = earnings.astype(float)
     before = np.vstack([around[1:], around[:1] * 0.0])
-    surprise = np.where(rng.random((days, n)) < 0.015, rng.gamma(2.0, 0.6, (days, n)), 0.0)
-    return np.exp(market + own + 0.22 * np.clip(move - 0.8, 0, 6) + 0.6 * around + 0.7 * before + surprise - 0.15)
+    surprise = np.where(rng.random((days, n)) < 0.015, np.minimum(rng.gamma(2.0, 0.6, (days, n)), 3.0), 0.0)
+    log_factor = market + own + 0.15 * np.clip(move - 0.8, 0, 5) + 0.6 * around + 0.7 * before + surprise - 0.15
+    return np.exp(np.minimum(log_factor, 4.0))
 
 
 def _plan_splits(config: SimulatorConfig, universe: pl.DataFrame, days: int) -> Splits:
-    """Splits at a realistic rate, and in the window at least one forward and one reverse split of an optionable name."""
+    """Splits at a realistic rate, and at least one forward and one reverse split in the window."""
     rng = config.stream("splits")
     start = config.history_sessions
     stock = ((universe["type"] == "CS") & (universe["dividend_yield"] == 0)).to_numpy()

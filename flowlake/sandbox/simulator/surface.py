@@ -38,7 +38,7 @@ class Valuation:
 
 
 def at_the_money(short: Floats, long: Floats, years: Floats, releases: Floats, release_move: Floats) -> Floats:
-    """At-the-money volatility for `years`: mean-reverting variance plus `releases` scheduled jumps of `release_move`."""
+    """At-the-money volatility for `years`: mean-reverting variance plus `releases` jumps of `release_move`."""
     decay = np.where(years > 1e-6, -np.expm1(-_REVERSION * years) / (_REVERSION * np.maximum(years, 1e-6)), 1.0)
     diffuse = long**2 + (short**2 - long**2) * decay
     # A release within the hour would be an infinite rate of variance: count it over at least a day.

@@ -1,4 +1,4 @@
-"""Who is listed: fictional companies and funds, with the size, risk and calendar traits everything else follows from."""
+"""Who is listed: fictional companies and funds, with the size, risk and calendar everything else follows from."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ LOG_VOLUME_SPREAD = 2.35
 
 # Anchors of the market: ticker, name, type, price, contracts a day in a full-size market, beta.
 _ANCHORS = (
-    ("SPX", "Simulated 500 Index", "INDEX", 6_900.0, 3.6e6, 1.0),
-    ("SPY", "Simulated 500 Trust", "ETF", 690.0, 8.0e6, 1.0),
+    ("SPX", "Simulated 500 Index", "INDEX", 6_900.0, 2.6e6, 1.0),
+    ("SPY", "Simulated 500 Trust", "ETF", 690.0, 6.0e6, 1.0),
     ("QQQ", "Simulated 100 Trust", "ETF", 600.0, 4.0e6, 1.2),
     ("IWM", "Simulated 2000 Fund", "ETF", 240.0, 9.0e5, 1.1),
 )
