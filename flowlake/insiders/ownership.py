@@ -485,7 +485,8 @@ class _Reader:
                 links.append(FootnoteLink("row", child.get("id") or ""))
             elif tag:
                 self._unknown(f"row/{tag}")
-        values["footnotes"] = tuple(links)
+        # Cells come in any order; the order of one cell's own footnotes is kept.
+        values["footnotes"] = tuple(sorted(links, key=lambda link: link.field))
         return values
 
     def _cell(

@@ -23,7 +23,7 @@ AVAILABLE_AT = Column("available_at", UTC_TIME, "EDGAR's acceptance: nothing of 
 ISSUER_CIK = Column("issuer_cik", pl.String, "Issuer, ten digits.")
 ROW = Column("row_number", pl.Int32, "1-based position in its table of the form, holdings counted.")
 FORM_TABLE = Column("form_table", pl.String, "'nonderivative' (Table I) or 'derivative' (Table II).")
-LINKS = Column("footnotes", FOOTNOTE_LINKS, "Cell -> footnote id, in document order.")
+LINKS = Column("footnotes", FOOTNOTE_LINKS, "Cell -> footnote id, by cell.")
 
 _SECURITY = (
     Column("security_title", pl.String, "Title of the security.", nullable=True),
