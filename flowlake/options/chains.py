@@ -38,9 +38,9 @@ class Flag(IntFlag):
     DUPLICATE = 1 << 2
     """The vendor sent the contract more than once; this is the newest row."""
     CROSSED_QUOTE = 1 << 3
-    """Bid above ask; no mid."""
-    LOCKED_QUOTE = 1 << 4
-    """Bid equals ask; no mid."""
+    """Bid at or above ask; no mid."""
+    LATE_OPEN_INTEREST = 1 << 4
+    """Observed after the session's day, when open interest may be the next session's already; it is null."""
     ONE_SIDED_QUOTE = 1 << 5
     """Bid or ask is missing or zero; no mid."""
     STALE_QUOTE = 1 << 6
@@ -52,7 +52,7 @@ class Flag(IntFlag):
     BAD_VENDOR_DELTA = 1 << 9
     """The vendor's delta was outside [-1, 1]; `vendor_delta` is null."""
     NO_OPEN_INTEREST = 1 << 10
-    """The vendor sent no open interest."""
+    """`open_interest` is unknown: the vendor sent none, or it came too late."""
     SPOT_FROM_STOCKS = 1 << 11
     """`spot` is the stock snapshot's price, not the one beside the chain."""
     NO_SPOT = 1 << 12
@@ -258,12 +258,14 @@ def _terms(rows: pl.DataFrame) -> pl.DataFrame:
 def _bars(rows: pl.DataFrame, session: date) -> pl.DataFrame:
     traded, bar_day = pl.col("day_volume") > 0, _new_york_day("day_updated_at")
     fresh = traded & (bar_day == session)
+    late = _new_york_day("observed_at") > session
     return rows.with_columns(
         volume=pl.when(fresh).then(pl.col("day_volume").round()).otherwise(0),
         vwap=pl.when(fresh & (pl.col("day_vwap") > 0)).then(pl.col("day_vwap")),
         last=pl.when(pl.col("day_close") > 0).then(pl.col("day_close")),
         last_session=pl.when(traded).then(bar_day),
-        open_interest=pl.col("open_interest").round(),
+        open_interest=pl.when(~late).then(pl.col("open_interest").round()),
+        late=late & pl.col("open_interest").is_not_null(),
         stale_bar=traded & (bar_day != session),
         undated_bar=traded & bar_day.is_null(),
     )
@@ -278,8 +280,7 @@ def _quotes(rows: pl.DataFrame, session: date) -> pl.DataFrame:
     return rows.with_columns(
         mid=pl.when(usable).then((bid + ask) / 2),
         spread=pl.when(usable).then(ask - bid),
-        crossed=two_sided & (bid > ask),
-        locked=two_sided & (bid == ask),
+        crossed=two_sided & (bid >= ask),
         one_sided=quoted & ~two_sided,
         stale_quote=stale,
     )
@@ -383,7 +384,7 @@ def _flagged(rows: pl.DataFrame, session: date, actions: pl.DataFrame | None, ba
         Flag.UNDATED_BAR: pl.col("undated_bar"),
         Flag.DUPLICATE: pl.col("repeated"),
         Flag.CROSSED_QUOTE: pl.col("crossed"),
-        Flag.LOCKED_QUOTE: pl.col("locked"),
+        Flag.LATE_OPEN_INTEREST: pl.col("late"),
         Flag.ONE_SIDED_QUOTE: pl.col("one_sided"),
         Flag.STALE_QUOTE: pl.col("stale_quote"),
         Flag.LAST_PRICE: pl.col("price_source") == "last",

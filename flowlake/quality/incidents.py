@@ -143,10 +143,12 @@ def open_interest_present(current: pl.DataFrame, *, large_chain: int = DEAD_CHAI
     """Whether open interest was filled in at all (ERROR), and whether no large chain lacks it entirely (WARN).
 
     A chain is large from `large_chain` contracts on.
-    Sessions rebuilt from daily bars have none by nature and pass.
+    Sessions rebuilt from daily bars have none by nature and pass; rows observed too late to know it are a WARN.
     """
-    if "basis" in current.columns:
-        current = current.filter(pl.col("basis") == "snapshot")
+    late = 0
+    if "flags" in current.columns:
+        late = current.filter(has_flag(Flag.LATE_OPEN_INTEREST)).height
+        current = current.filter(~has_flag(Flag.FROM_AGGREGATES | Flag.LATE_OPEN_INTEREST))
     absent = (pl.col("open_interest").fill_null(0) == 0).alias("absent")
     chains = current.group_by("underlying").agg(contracts=pl.len(), absent=absent.sum())
     absences = int(chains["absent"].sum())
@@ -155,12 +157,13 @@ def open_interest_present(current: pl.DataFrame, *, large_chain: int = DEAD_CHAI
     unfilled = share >= NO_OPEN_INTEREST
     return Outcome(
         "open_interest_present",
-        passed=not unfilled and dead.is_empty(),
+        passed=not unfilled and dead.is_empty() and not late,
         severity=Severity.ERROR if unfilled else Severity.WARN,
-        violations=absences if unfilled else int(dead["contracts"].sum()),
-        rows=current.height,
+        violations=absences if unfilled else int(dead["contracts"].sum()) + late,
+        rows=current.height + late,
         description=f"open interest is filled in; it is zero or missing in {share:.1%} of {current.height:,} contracts "
-        f"(never filled in from {NO_OPEN_INTEREST:.0%} on), entirely in {dead.height:,} chains",
+        f"(never filled in from {NO_OPEN_INTEREST:.0%} on), entirely in {dead.height:,} large chains, "
+        f"and unknown in {late:,} that were observed after the session's day",
         sample=_largest(dead.select("underlying", "contracts"), "contracts"),
     )
 

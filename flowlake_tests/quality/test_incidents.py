@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from datetime import date
+from datetime import date, timedelta
 
 import polars as pl
 import pytest
 
-from flowlake.options.chains import build_chains
+from flowlake.options.chains import build_chains, build_chains_from_bars
 from flowlake.quality import Severity, incidents
 from flowlake.schemas.market import CHAIN_QUARANTINE, SNAPSHOT_COVERAGE
 from flowlake.schemas.options import CONTRACTS
@@ -116,10 +116,19 @@ def test_one_large_chain_without_open_interest_warns(today):
 
 
 def test_a_session_rebuilt_from_bars_is_not_blamed_for_lacking_open_interest(today):
-    rebuilt = chains(today.with_columns(open_interest=pl.lit(None, pl.Float64))).with_columns(
-        basis=pl.lit("aggregates")
-    )
+    bars = today.select("contract", *(pl.col(f"day_{name}").alias(name) for name in ("open", "high", "low")))
+    bars = bars.with_columns(close=today["day_close"], volume=today["day_volume"], vwap=today["day_vwap"])
+    context = {"known_contracts": CONTRACTS.empty(), "available_at": CLOSE, "origin": "simulated"}
+    rebuilt = build_chains_from_bars(bars, today.select("contract", "underlying"), session=SESSION, **context).chains
+    assert rebuilt["open_interest"].null_count() == 200
     assert incidents.open_interest_present(rebuilt).passed
+
+
+def test_open_interest_observed_the_next_morning_warns_but_does_not_block(today):
+    morning = CLOSE + timedelta(hours=16)
+    late = chains(today.with_columns(observed_at=pl.lit(morning), available_at=pl.lit(morning)))
+    outcome = incidents.open_interest_present(late)
+    assert (outcome.passed, outcome.blocks, outcome.violations) == (False, False, 200)
 
 
 def test_placeholder_volatilities_warn_and_absent_ones_do_not(today):
