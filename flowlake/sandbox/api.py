@@ -237,10 +237,11 @@ class Api:
         plan = self._stocks_plan()
         session, adjusted = _date(day, "date"), _adjusted(call.params)
         self._require_timeframe(plan, call.at, session)
-        if calendar.is_session(session) and session <= calendar.latest_closed_session(call.at):
-            self.view.session_on(session)
         bars = self.view.stock_bars(session, session, call.at, adjusted=adjusted)
         bars = bars.filter(pl.col("session") == session, ~pl.col("ticker").is_in(self._index_names()))
+        if bars.is_empty() and calendar.is_session(session) and session <= calendar.latest_closed_session(call.at):
+            # No bars is right for a holiday and for the future; on a past session the market must have some.
+            self.view.session_on(session)
         rows = wire.bar_rows(bars.with_columns(pl.col("ticker").alias("T"), t=_end_of_session()))
         return Page(rows or None, _aggregates_envelope(plan, rows, adjusted))
 
@@ -362,10 +363,14 @@ class Api:
         return rows
 
     def _chain_renderer(self, frame: pl.DataFrame, at: datetime) -> Callable[[pl.DataFrame], list[str]]:
-        underlying = frame.item(0, "underlying") if frame.height else ""
-        is_index = underlying in self.view.indices(self.view.session(at))
         terms = self.terms
-        return lambda rows: wire.chain_rows(rows, plan=terms.plan, stocks_plan=terms.stocks_plan, is_index=is_index)
+
+        def render(rows: pl.DataFrame) -> list[str]:
+            underlying = frame.item(0, "underlying") if frame.height else ""
+            is_index = underlying in self.view.indices(self.view.session(at))
+            return wire.chain_rows(rows, plan=terms.plan, stocks_plan=terms.stocks_plan, is_index=is_index)
+
+        return render
 
     def _options_moment(self, call: Call) -> datetime:
         if not self.terms.plan.value.snapshots:

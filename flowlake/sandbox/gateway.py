@@ -20,6 +20,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
+from flowlake import calendar
 from flowlake.sandbox.api import Api, Call, NotEntitled, NotFound, Page
 from flowlake.sandbox.faults import Fault, FaultKind, Injector, alter
 from flowlake.sandbox.market import UnknownSession
@@ -147,9 +148,11 @@ class Gateway:
                 return await handle(request)
             except BadParameter as error:
                 return self._error(request, 400, "ERROR", str(error))
+            except OverflowError:
+                return self._error(request, 400, "ERROR", "A date in the request is out of range")
             except NotEntitled as error:
                 return self._error(request, 403, "NOT_AUTHORIZED", str(error))
-            except (NotFound, UnknownSession) as error:
+            except (NotFound, UnknownSession, calendar.NotASession) as error:
                 return self._error(request, 404, "NOT_FOUND", str(error))
 
         return guarded

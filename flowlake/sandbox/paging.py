@@ -48,7 +48,8 @@ def select(frame: pl.DataFrame, listing: Listing, params: Params) -> pl.DataFram
         raise BadParameter(f"'{sort}' is not a valid value for 'sort'; use one of {', '.join(sorted(listing.sorts))}")
     if order not in ("asc", "desc"):
         raise BadParameter(f"'{order}' is not a valid value for 'order'; use 'asc' or 'desc'")
-    return kept.sort(listing.sorts[sort], listing.row_id, descending=order == "desc", maintain_order=True)
+    keys = list(dict.fromkeys((listing.sorts[sort], listing.row_id)))
+    return kept.sort(keys, descending=order == "desc", maintain_order=True)
 
 
 def _condition(frame: pl.DataFrame, listing: Listing, name: str, value: str) -> pl.Expr | None:

@@ -74,14 +74,18 @@ class MarketView:
         self._frames: Recent[pl.DataFrame] = Recent(16)
 
     def session(self, at: datetime) -> date:
-        """The session reference data of the moment `at` belong to: its New York date, or the session before it."""
+        """The session that reference data of the moment `at` belong to: its New York date, or the session before it
+        while the exchange is closed and, as in `Market.chain`, before the open of a session the market lacks."""
         day = at.astimezone(calendar.NEW_YORK).date()
+        before_open = calendar.is_session(day) and at < calendar.session_open(day)
+        if before_open and day not in self.sessions:
+            day = calendar.previous_session(day)
         return self.session_on(day)
 
     def session_on(self, day: date) -> date:
         """`day`, or the session before it where the exchange is closed; `UnknownSession` if the market lacks that."""
         session = day if calendar.is_session(day) else calendar.previous_session(day)
-        if session in set(self.sessions):
+        if session in self.sessions:
             return session
         first, last = self.sessions[0], self.sessions[-1]
         raise UnknownSession(

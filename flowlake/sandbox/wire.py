@@ -25,10 +25,11 @@ def encode(frame: pl.DataFrame, row: pl.Expr) -> list[str]:
     if not present.width:
         return ["{}"] * frame.height
     text = present.to_struct("row").struct.json_encode()
-    if not text.str.contains("null", literal=True).any():
-        return text.to_list()
-    for pattern, replacement in (*_NULLS, *_EMPTY_OBJECTS):
-        text = text.str.replace_all(pattern, replacement)
+    for sign, patterns in (("null", _NULLS), ("{}", _EMPTY_OBJECTS)):
+        # Looking for the sign costs a tenth of the patterns it spares (measured).
+        if text.str.contains(sign, literal=True).any():
+            for pattern, replacement in patterns:
+                text = text.str.replace_all(pattern, replacement)
     return text.to_list()
 
 
@@ -134,7 +135,7 @@ def stock_rows(frame: pl.DataFrame, *, plan: Plan) -> list[str]:
 
 
 def bar_rows(frame: pl.DataFrame) -> list[str]:
-    """Aggregates: open, high, low, close, volume, vwap, transactions, `t` (ms), and the ticker `T` where there is one."""
+    """Aggregates: open, high, low, close, volume, vwap, transactions, `t` (ms), and the ticker `T` if there is one."""
     fields = _bar() | {"n": _whole("transactions"), "t": pl.col("t")}
     if "T" in frame.columns:
         fields = {"T": pl.col("T")} | fields

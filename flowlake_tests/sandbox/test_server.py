@@ -299,6 +299,35 @@ def test_a_session_the_market_does_not_have_is_a_404_that_says_which_it_has(clie
     assert "2026-06-15" in answer.json()["message"] and "2026-06-22" in answer.json()["message"]
 
 
+@pytest.mark.parametrize("year", ["0001", "1990", "2045", "9999"])
+@pytest.mark.parametrize(
+    "path",
+    [
+        CHAIN,
+        STOCKS,
+        "/v3/reference/tickers",
+        "/v1/marketstatus/now",
+        "/v1/marketstatus/upcoming",
+        "/v3/reference/options/contracts?as_of={year}-06-18",
+        "/v2/aggs/grouped/locale/us/market/stocks/{year}-06-18",
+        "/v2/aggs/ticker/F/range/1/day/{year}-06-18/9999-12-31",
+    ],
+)
+def test_a_date_outside_every_calendar_is_refused_or_empty_and_never_a_crash(
+    client: httpx.Client, path: str, year: str
+):
+    headers = {CLOCK_HEADER: f"{year}-06-18T16:00:00-04:00"}
+    assert client.get(path.format(year=year)).status_code in (200, 400, 403, 404)
+    assert client.get(path.format(year="2026"), headers=headers).status_code in (200, 400, 403, 404)
+
+
+def test_the_morning_after_the_last_session_still_shows_it(client: httpx.Client):
+    morning = {CLOCK_HEADER: "2026-06-23T08:00:00-04:00"}
+    assert _first_oi(client, **morning) == 14
+    for path in (STOCKS, "/v3/reference/tickers", "/v3/reference/options/contracts"):
+        assert client.get(path, headers=morning).status_code == 200
+
+
 def test_delayed_plans_see_the_market_of_fifteen_minutes_ago():
     with SandboxServer(TinyMarket(), plan=Plan.STARTER, stocks_plan=Plan.STARTER) as server, _client(server) as client:
         asset = client.get(CHAIN).json()["results"][0]["underlying_asset"]
@@ -421,6 +450,12 @@ def test_grouped_bars_are_all_stocks_of_the_day_stamped_at_its_end(client: httpx
     assert [row["T"] for row in body["results"]] == ["AAPL", "BRKB", "F", "KLAC", "ZZZ"]
     assert body["resultsCount"] == 5
     assert body["results"][0]["t"] == int(calendar.session_close(date(2026, 6, 18)).timestamp() * 1000)
+
+
+def test_grouped_bars_of_a_session_the_market_lacks_are_a_404(client: httpx.Client):
+    answer = client.get("/v2/aggs/grouped/locale/us/market/stocks/2026-06-12")
+    assert answer.status_code == 404
+    assert "no session 2026-06-12" in answer.json()["message"]
 
 
 def test_a_day_without_bars_has_no_results_key(client: httpx.Client):

@@ -161,6 +161,8 @@ class TinyMarket:
 
     def _session(self, at: datetime) -> date:
         day = at.astimezone(calendar.NEW_YORK).date()
+        if calendar.is_session(day) and at < calendar.session_open(day):
+            day = calendar.previous_session(day)
         return self._require(day)
 
     def _require(self, session: date) -> date:
