@@ -77,6 +77,29 @@ class LakeSettings(BaseModel):
     duckdb_temp_limit: str = Field(default="8GB", description="max_temp_directory_size of every DuckDB connection.")
 
 
+class EdgarSettings(BaseModel):
+    """The SEC's EDGAR, or the sandbox that speaks it."""
+
+    base_url: str = Field(default="https://www.sec.gov", description="Feeds, indexes and filings.")
+    data_url: str = Field(default="https://data.sec.gov", description="Submissions lists.")
+    user_agent: str | None = Field(
+        default=None, description="'Name of your organisation contact@your.domain'; the SEC refuses anything less."
+    )
+    requests_per_second: float = Field(
+        default=8.0, gt=0, le=10, description="Shared by all processes of this machine; the SEC allows 10 in all."
+    )
+    block_minutes: float = Field(default=10.0, gt=0, description="No request is sent for this long after a block.")
+    attempts: int = Field(default=4, ge=1, description="Tries per request before it is reported as failed.")
+    backoff_seconds: float = Field(default=0.5, ge=0, description="First back-off; doubles each try.")
+    timeout_seconds: float = Field(default=30.0, gt=0, description="Time allowed to connect and between bytes.")
+    max_body_bytes: int = Field(default=400_000_000, gt=0, description="Largest answer read, after decompression.")
+    max_pages: int = Field(default=60, ge=1, description="Pages of the current-filings feed read at most.")
+    first_day: str = Field(default="2026-05-26", description="First filing-date partition, YYYY-MM-DD.")
+    cluster_buyers: int = Field(default=3, ge=2, description="Distinct buyers that make a cluster.")
+    cluster_days: int = Field(default=14, ge=1, description="Calendar days a cluster spans.")
+    signal_days: int = Field(default=30, ge=1, description="Calendar days insider signals look back.")
+
+
 class Settings(BaseSettings):
     """All settings. `Settings()` reads the environment and `.env` of the working directory."""
 
@@ -101,6 +124,7 @@ class Settings(BaseSettings):
     api: ApiSettings = Field(default_factory=ApiSettings)
     market: MarketSettings = Field(default_factory=MarketSettings)
     lake: LakeSettings = Field(default_factory=LakeSettings)
+    edgar: EdgarSettings = Field(default_factory=EdgarSettings)
 
 
 SANDBOX_ENV = "sandbox.env"
