@@ -147,7 +147,7 @@ def test_two_writers_at_once_lose_nothing_and_assign_no_id_twice(tmp_path: Path,
     assert lake.partitions("left_table") == lake.partitions("right_table") == SESSIONS[:count]
 
 
-@pytest.mark.parametrize("publications", [54, pytest.param(600, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("publications", [54, pytest.param(300, marks=pytest.mark.slow)])
 def test_a_reader_polling_the_file_never_errs_and_never_sees_half_a_session(tmp_path: Path, publications: int):
     data_dir, stop = tmp_path / "data", tmp_path / "stop"
     Lake.open(data_dir, tables=PAIR)
