@@ -134,6 +134,7 @@ class _Chain:
     next_url: httpx.URL | None = None
     pages: list[_KeptPage] = field(default_factory=list)
     seen: set[httpx.URL] = field(default_factory=set)
+    contracts: set[str] = field(default_factory=set)
     attempts: int = 0
     rounds: int = 0
     page_count: int = 0
@@ -148,7 +149,7 @@ class _Chain:
     def restart(self) -> None:
         """Forget everything read so far."""
         self.next_url = self.first_url
-        self.pages, self.seen = [], set()
+        self.pages, self.seen, self.contracts = [], set(), set()
 
 
 def origin_of(reply_origin: str | None) -> str:
@@ -303,9 +304,10 @@ class ChainReader:
     def _guard(self, chain: _Chain, url: httpx.URL, page: Page) -> None:
         if len(chain.pages) >= self._settings.max_pages:
             raise TooManyPages(f"more than {self._settings.max_pages} pages (FLOWLAKE_API__MAX_PAGES)", str(url))
-        first = page.columns["contract"][:1]
-        if chain.pages and first and first == chain.pages[-1].page.columns["contract"][:1]:
-            raise PaginationLoop("a page begins like the page before it", str(url))
+        contracts = page.columns["contract"]
+        if chain.pages and contracts and chain.contracts.issuperset(contracts):
+            raise PaginationLoop("a page holds no contract that was not on the pages before it", str(url))
+        chain.contracts.update(contracts)
 
     def _end(self, chain: _Chain, status: str, total: int, on_progress: OnProgress | None) -> None:
         chain.status = status
@@ -342,7 +344,7 @@ class ChainReader:
     def _flush(self) -> None:
         kept = [(chain.underlying, each) for chain in self._batch for each in chain.pages]
         for chain in self._batch:
-            chain.pages = []
+            chain.restart()
         self._batch, self._batch_rows = [], 0
         for underlying, each in kept:
             self._unknown.update(each.page.unknown_fields)

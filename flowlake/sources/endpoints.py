@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from datetime import date
 
-from flowlake.sources.parse import Field, Instant, RowSpec
+from flowlake.sources.parse import Count, Field, Instant, RowSpec
 
 
 def _unused(*paths: str) -> tuple[Field, ...]:
@@ -107,7 +107,7 @@ BARS = RowSpec(
         Field("c", "close"),
         Field("v", "volume"),
         Field("vw", "vwap"),
-        Field("n", "transactions", int),
+        Field("n", "transactions", Count),
         Field("t", "window_start", Instant, required=True),
         *_unused("otc", "dv"),
     ),

@@ -23,13 +23,16 @@ import polars as pl
 
 from flowlake.schemas import UTC_TIME
 
-Instant = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
+Count = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1, title="count")]
+"""A whole number that fits the column it goes to."""
+
+Instant = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1, title="instant")]
 """A Unix time of unknown unit: nanoseconds, microseconds or milliseconds."""
 
 _POLARS_TYPES: dict[Any, pl.DataType | type[pl.DataType]] = {
     str: pl.String,
     float: pl.Float64,
-    int: pl.Int64,
+    Count: pl.Int64,
     date: pl.Date,
     Instant: pl.Int64,
 }
@@ -220,6 +223,9 @@ def _decode_leniently(spec: RowSpec, decoders: _Decoders, body: bytes) -> Page:
         envelope = decoders.raw.decode(body)
     except msgspec.ValidationError as error:
         raise UnexpectedShape(str(error)) from error
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        # The first fault met was a field; that the body is cut only shows further on.
+        raise MalformedBody(str(error)) from error
     raw_rows = _rows(spec, envelope)
     unknown: Counter[str] = Counter()
     for raw in raw_rows:

@@ -227,10 +227,16 @@ class Transport:
             except RequestFailed as error:
                 error.attempts = attempt
                 self.stats.failures[type(error).__name__] += 1
+                delay = self._delay(error, attempt)
+                if isinstance(error, RateLimited):
+                    # The limit is on the key, not on this coroutine: everybody waits, even if this one gives up.
+                    self.stats.rate_limited += 1
+                    self._bucket.pause(delay)
                 if not isinstance(error, Retryable) or attempt >= self._settings.attempts:
                     raise
                 self.stats.retries += 1
-                await self._back_off(error, attempt)
+                if not isinstance(error, RateLimited):
+                    await self.timing.sleep(delay)
 
     def _check_budget(self) -> None:
         if self.timing.monotonic() >= self._ends_at:
@@ -238,17 +244,12 @@ class Transport:
                 f"the run's time budget of {self._settings.budget_seconds:g} s is spent (FLOWLAKE_API__BUDGET_SECONDS)"
             )
 
-    async def _back_off(self, error: Retryable, attempt: int) -> None:
+    def _delay(self, error: RequestFailed, attempt: int) -> float:
         settings = self._settings
         delay = full_jitter(attempt, settings.backoff_seconds, settings.backoff_cap_seconds, self.timing.uniform)
-        if error.retry_after is not None:
-            delay = min(max(delay, error.retry_after), settings.retry_after_cap_seconds)
-        if isinstance(error, RateLimited):
-            # The limit is on the key, not on this coroutine: everybody waits.
-            self.stats.rate_limited += 1
-            self._bucket.pause(delay)
-            return
-        await self.timing.sleep(delay)
+        if error.retry_after is None:
+            return delay
+        return min(max(delay, error.retry_after), settings.retry_after_cap_seconds)
 
     async def _once(
         self, url: httpx.URL, decode: Callable[[bytes], T], headers: Mapping[str, str] | None, attempt: int
