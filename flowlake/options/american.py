@@ -183,7 +183,10 @@ def solve(
     negative it bounds the American one from above, and the search starts there.
     """
     status = np.zeros(price.shape, dtype=np.uint8)
-    status[price <= _exercise(contracts) + TREE_ERROR * contracts.strike] = Status.BELOW_INTRINSIC
+    sign = np.where(contracts.is_call, 1.0, -1.0)
+    held_to_expiry = contracts.discount * sign * (contracts.forward - contracts.strike)
+    least = np.maximum(_exercise(contracts), held_to_expiry)
+    status[price <= least + TREE_ERROR * contracts.strike] = Status.BELOW_INTRINSIC
     status[price >= np.where(contracts.is_call, contracts.spot, contracts.strike)] = Status.ABOVE_BOUND
     volatility = np.full(price.shape, np.nan)
     greeks = Greeks(*(np.full(price.shape, np.nan) for _ in Greeks._fields))

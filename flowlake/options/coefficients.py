@@ -9,11 +9,11 @@ Mathematics of Computation 36 (1981).
 in the variables of Choi, Kim and Kwak, "Numerical approximation of the implied volatility under arithmetic Brownian
 motion", Applied Mathematical Finance 16 (2009); the second, coefficients of u^i v^j with u the squared Bachelier
 deviation and v the squared distance to the strike, carries it to the lognormal one: relative error below 1e-4 for
-total deviations up to 2.2. `flowlake_tests/options/test_black.py` holds all three to these errors.
+total deviations up to 2 and moneyness 1/7 to 7. `flowlake_tests/options/test_black.py` holds all three to these errors.
 """
 
 MILLS_CENTRE = 4.5
-CORRECTION_LIMITS = (4.5, 5.5)
+CORRECTION_LIMITS = (4.53, 5.53)
 """Largest u and v of the fit; beyond them the guess is the fit at the limit, and iteration does the rest."""
 
 MILLS = (
