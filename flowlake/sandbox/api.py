@@ -236,7 +236,7 @@ class Api:
         """`/v2/aggs/grouped/locale/us/market/stocks/{date}`."""
         plan = self._stocks_plan()
         session, adjusted = _date(day, "date"), _adjusted(call.params)
-        self._require_timeframe(plan, call.at, session)
+        self._require_timeframe(plan, call.at, session, session)
         bars = self.view.stock_bars(session, session, call.at, adjusted=adjusted)
         bars = bars.filter(pl.col("session") == session, ~pl.col("ticker").is_in(self._index_names()))
         if bars.is_empty() and calendar.is_session(session) and session <= calendar.latest_closed_session(call.at):
@@ -256,7 +256,7 @@ class Api:
         first, last = _date(start, "from"), _date(end, "to")
         if last < first:
             raise BadParameter("The parameter 'to' cannot be a time that occurs before 'from'")
-        self._require_timeframe(plan, call.at, last if plan is Plan.BASIC else first)
+        self._require_timeframe(plan, call.at, first, last)
         bars = (
             self.view.option_bars(ticker, first, last, call.at)
             if is_option
@@ -269,13 +269,10 @@ class Api:
         rows = wire.bar_rows(page.with_columns(t=_start_of_day())) if page.height else []
         following = None
         if bars.height > limit:
-            # The vendor moves the range behind the last bar instead of counting rows.
-            edge = page.get_column("session")[-1]
-            rest = (start, _milliseconds(edge) - 1) if descending else (_milliseconds(edge + timedelta(days=1)), end)
-            cursor = encode_cursor(
-                {"limit": str(limit), "sort": "desc" if descending else "asc", "adjusted": str(adjusted).lower()}
-            )
-            following = f"{call.origin}/v2/aggs/ticker/{ticker}/range/1/day/{rest[0]}/{rest[1]}?cursor={cursor}"
+            begin, stop = _range_behind(page.get_column("session")[-1], start, end, descending=descending)
+            order = "desc" if descending else "asc"
+            cursor = encode_cursor({"limit": str(limit), "sort": order, "adjusted": str(adjusted).lower()})
+            following = f"{call.origin}/v2/aggs/ticker/{ticker}/range/1/day/{begin}/{stop}?cursor={cursor}"
         envelope = {"ticker": ticker} | _aggregates_envelope(plan, rows, adjusted)
         return Page(rows or None, envelope, next_url=following)
 
@@ -283,15 +280,13 @@ class Api:
         """`/v1/marketstatus/now`, by the calendar at the moment."""
         now = call.at.astimezone(calendar.NEW_YORK)
         phase = _phase(now)
+        state = phase if phase in ("open", "closed") else "extended-hours"
         envelope = {
-            "market": {"open": "open", "closed": "closed"}.get(phase, "extended-hours"),
+            "market": state,
             "earlyHours": phase == "early",
             "afterHours": phase == "after",
             "serverTime": now.isoformat(timespec="seconds"),
-            "exchanges": dict.fromkeys(
-                ("nyse", "nasdaq", "otc"),
-                "open" if phase == "open" else phase if phase == "closed" else "extended-hours",
-            ),
+            "exchanges": dict.fromkeys(("nyse", "nasdaq", "otc"), state),
             "currencies": {"fx": "open" if now.weekday() < 5 else "closed", "crypto": "open"},
             "indicesGroups": {"s_and_p": "open" if phase == "open" else "closed"},
         }
@@ -301,13 +296,9 @@ class Api:
         """`/v1/marketstatus/upcoming`: closures and early closes of the year ahead, one row per exchange."""
         today = call.at.astimezone(calendar.NEW_YORK).date()
         horizon = today + timedelta(days=365)
-        closures = {day: {"name": name, "status": "closed"} for day, name in calendar.holidays().items()}
-        early = {
-            day: {"name": "Early close", "status": "early-close"} | _hours(day)
-            for day in calendar.early_closes()
-            if today <= day <= horizon
-        }
-        days = sorted((day, facts) for day, facts in (closures | early).items() if today <= day <= horizon)
+        ahead = {day: {"name": name, "status": "closed"} for day, name in calendar.holidays().items()}
+        ahead |= {day: {"name": "Early close", "status": "early-close"} for day in calendar.early_closes()}
+        days = [(day, facts | _hours(day)) for day, facts in sorted(ahead.items()) if today <= day <= horizon]
         rows = [
             json.dumps({"date": day.isoformat(), "exchange": exchange} | facts)
             for day, facts in days
@@ -388,10 +379,10 @@ class Api:
             raise NotEntitled(f"You are not entitled to this data. {UPGRADE}")
         return self.terms.stocks_plan
 
-    def _require_timeframe(self, plan: Plan, at: datetime, day: date) -> None:
+    def _require_timeframe(self, plan: Plan, at: datetime, first: date, last: date) -> None:
         today = at.astimezone(calendar.NEW_YORK).date()
-        too_new = plan is Plan.BASIC and day >= today
-        if too_new or day < today - timedelta(days=366 * plan.value.history_years):
+        too_new = plan is Plan.BASIC and last >= today
+        if too_new or first < today - timedelta(days=366 * plan.value.history_years):
             raise NotEntitled(f"Your plan doesn't include this data timeframe. {UPGRADE}")
 
     def _as_of(self, call: Call, name: str) -> date:
@@ -425,6 +416,13 @@ def _date(text: str, name: str) -> date:
         raise BadParameter(f"Could not parse the time parameter '{name}': '{text}'. Use YYYY-MM-DD") from error
 
 
+def _range_behind(edge: date, start: str, end: str, *, descending: bool) -> tuple[str, str]:
+    """The range of the next page, as the vendor writes it: moved behind the bar of `edge`, in milliseconds."""
+    if descending:
+        return start, str(_milliseconds(edge) - 1)
+    return str(_milliseconds(edge + timedelta(days=1))), end
+
+
 def _milliseconds(day: date) -> int:
     return int(datetime.combine(day, time(0), calendar.NEW_YORK).timestamp() * 1000)
 
@@ -454,5 +452,7 @@ def _phase(now: datetime) -> str:
 
 
 def _hours(day: date) -> dict[str, str]:
+    if not calendar.is_session(day):
+        return {}
     form = "%Y-%m-%dT%H:%M:%S.000Z"
     return {"open": calendar.session_open(day).strftime(form), "close": calendar.session_close(day).strftime(form)}

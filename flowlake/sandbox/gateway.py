@@ -98,8 +98,11 @@ class Gateway:
         self.app = Starlette(routes=self._routes(), exception_handlers={404: self._no_route, 405: self._no_route})
 
     def now(self) -> datetime:
-        """The moment shown to requests that name none."""
-        return aware(self.clock() if callable(self.clock) else self.clock)
+        """The moment shown to requests that name none; a callable clock is read to the minute, so that the pages of
+        one pass share a moment and its frames."""
+        if callable(self.clock):
+            return aware(self.clock()).replace(second=0, microsecond=0)
+        return aware(self.clock)
 
     def _routes(self) -> list[Route]:
         api, page = self._api, self._page_route

@@ -128,6 +128,8 @@ class SandboxServer:
         assert self._server is not None and self._thread is not None, "__enter__ sets both"
         self._server.should_exit = True
         self._thread.join(timeout=10)
+        if self._thread.is_alive():
+            raise RuntimeError(f"the sandbox server on port {self.port} did not stop within 10 seconds")
 
     def _listen(self) -> socket.socket:
         listening = socket.socket(socket.AF_INET, socket.SOCK_STREAM)

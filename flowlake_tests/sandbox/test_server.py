@@ -284,6 +284,13 @@ def test_the_clock_can_be_set_as_a_time_a_callable_or_over_http():
         assert _first_oi(client) == 13
 
 
+def test_a_running_clock_shows_whole_minutes_so_that_pages_share_a_moment():
+    ticks = iter(datetime(2026, 6, 18, 15, 30, second, 999, tzinfo=UTC) for second in range(60))
+    with SandboxServer(TinyMarket(), clock=lambda: next(ticks)) as server, _client(server) as client:
+        stamps = {row["underlying_asset"]["last_updated"] for row in _rows(client, CHAIN, limit=70)}
+    assert stamps == {int(datetime(2026, 6, 18, 15, 30, tzinfo=UTC).timestamp()) * 10**9}
+
+
 @pytest.mark.parametrize("text", ["2026-06-18T16:00:00", "yesterday", ""])
 def test_a_moment_without_offset_is_refused(client: httpx.Client, text: str):
     answer = client.get(CHAIN, headers={CLOCK_HEADER: text})
@@ -355,10 +362,11 @@ def test_the_basic_plan_has_reference_and_bars_but_no_snapshots():
 
 
 def test_bars_older_than_the_plans_history_are_refused(client: httpx.Client):
-    with SandboxServer(TinyMarket(), stocks_plan=Plan.STARTER) as server, _client(server) as starter:
-        path = "/v2/aggs/ticker/AAPL/range/1/day/2015-01-01/2026-06-18"
-        assert starter.get(path).status_code == 403
-        assert client.get(path).status_code == 200
+    path = "/v2/aggs/ticker/AAPL/range/1/day/2015-01-01/2026-06-18"
+    assert client.get(path).status_code == 200
+    for plan in (Plan.BASIC, Plan.STARTER):
+        with SandboxServer(TinyMarket(), stocks_plan=plan) as server, _client(server) as limited:
+            assert limited.get(path).status_code == 403
 
 
 def test_without_a_stocks_plan_stock_data_are_refused():
