@@ -181,6 +181,7 @@ class ChainReader:
         self._unknown: Counter[str] = Counter()
         self._ended: list[_Chain] = []
         self._fatal: SourceError | None = None
+        self._refusal: NotEntitled | None = None
         self._last_error: SourceError | None = None
 
     async def read(self, underlyings: Sequence[str], on_progress: OnProgress | None = None) -> ChainPass:
@@ -257,6 +258,7 @@ class ChainReader:
         except NotFound as error:
             return self._settle(chain, "not_found", error)
         except NotEntitled as error:
+            self._refusal = error
             self._settle(chain, "not_entitled", error)
             self._check_plan(error)
             return True
@@ -267,8 +269,8 @@ class ChainReader:
             return False
         except (RequestFailed, CircuitOpen, BudgetSpent) as error:
             # What made the circuit open says more than that it is open.
-            if isinstance(error, RequestFailed) or self._last_error is None:
-                self._last_error = error
+            cause = error.__cause__ if isinstance(error, CircuitOpen) else None
+            self._last_error = cause if isinstance(cause, SourceError) else error
             chain.attempts += getattr(error, "attempts", 0)
             chain.error = str(error)
             return False
@@ -277,7 +279,6 @@ class ChainReader:
         return True
 
     def _settle(self, chain: _Chain, status: str, error: RequestFailed) -> bool:
-        self._last_error = error
         chain.attempts += error.attempts
         chain.status, chain.error = status, str(error)
         chain.restart()
@@ -334,12 +335,12 @@ class ChainReader:
             )
 
     def _raise_if_hopeless(self) -> None:
-        statuses = {chain.status for chain in self._ended}
-        if statuses == {"not_entitled"} and isinstance(self._last_error, NotEntitled):
-            raise self._last_error
-        nothing_came = not any(chain.origin for chain in self._ended)
-        if statuses == {"failed"} and nothing_came and self._last_error is not None:
-            raise self._last_error
+        """Raise what the pass failed of, where not a single page came: an empty market would hide it."""
+        if any(chain.origin for chain in self._ended) or any(chain.status == "not_found" for chain in self._ended):
+            return
+        reason = self._refusal or self._last_error
+        if reason is not None:
+            raise reason
 
     def _flush(self) -> None:
         kept = [(chain.underlying, each) for chain in self._batch for each in chain.pages]

@@ -47,6 +47,7 @@ from flowlake.sources.chains import (
 from flowlake.sources.endpoints import BARS, CHAIN, CONTRACTS, DIVIDENDS, GROUPED, SPLITS, STOCKS
 from flowlake.sources.errors import (
     AuthError,
+    CircuitOpen,
     NotEntitled,
     NotFound,
     NotReplayable,
@@ -279,7 +280,7 @@ class PolygonClient:
         """Unadjusted daily bars in `session` of `contracts`, given as (underlying, contract) pairs.
 
         A contract without a bar did not trade. One whose request fails, or whose bar lacks a price, is reported in
-        `failed`; `AuthError` and `NotEntitled` are raised. One request per contract.
+        `failed`; `AuthError`, `NotEntitled` and `CircuitOpen` are raised. One request per contract.
         """
         moment = self._moment(session, as_of)
         self._transport.begin_run()
@@ -292,7 +293,7 @@ class PolygonClient:
             path = f"/v2/aggs/ticker/{quote(contract, safe=':')}/range/1/day/{day}/{day}"
             try:
                 received = await self._pages(BARS, path, {"adjusted": "false", "limit": "50000"}, moment)
-            except (AuthError, NotEntitled):
+            except (AuthError, NotEntitled, CircuitOpen):
                 raise
             except SourceError as error:
                 failed[contract] = str(error)

@@ -64,14 +64,14 @@ class CircuitBreaker:
         self._limit = threshold * trips
         self._cooldown = cooldown_seconds
         self._failures = 0
-        self._last = ""
+        self._last: Exception | None = None
 
     def check(self) -> None:
         """Raise `CircuitOpen` once the server has failed too often in a row."""
         if self._failures >= self._limit:
             raise CircuitOpen(
                 f"the server failed {self._failures} times in a row, no more requests are sent: {self._last}"
-            )
+            ) from self._last
 
     def succeeded(self) -> None:
         """Forget the failures so far."""
@@ -80,7 +80,7 @@ class CircuitBreaker:
     def failed(self, error: Exception) -> float:
         """Count a failure; the seconds that everyone should pause for (0 below the threshold)."""
         self._failures += 1
-        self._last = str(error)
+        self._last = error
         trips, remainder = divmod(self._failures, self._threshold)
         return 0.0 if remainder else self._cooldown * 2 ** (trips - 1)
 
