@@ -321,7 +321,11 @@ def _with_spot(rows: pl.DataFrame, stocks: pl.DataFrame | None) -> pl.DataFrame:
         closes = pl.DataFrame(schema={"underlying": pl.String, "stock_price": pl.Float64})
     else:
         price = pl.coalesce(pl.when(pl.col(name) > 0).then(pl.col(name)) for name in ("close", "last_price"))
-        closes = stocks.select(underlying="ticker", stock_price=price).unique("underlying", keep="any")
+        closes = (
+            stocks.select(underlying="ticker", stock_price=price)
+            .sort("underlying", "stock_price")
+            .unique("underlying", keep="last", maintain_order=True)
+        )
     spots = known.join(closes, on="underlying", how="left").select(
         "underlying",
         spot=pl.coalesce("underlying_price", "stock_price"),
@@ -406,11 +410,9 @@ def _raw_from_bars(
 ) -> pl.DataFrame:
     """Daily bars in the shape of raw_option_snapshots; listed contracts without a bar have no day bar."""
     closed = session_close(session)
-    listed = contracts.select(
-        "contract",
-        "underlying",
-        *(name for name in ("exercise_style", "shares_per_contract") if name in contracts.columns),
-    ).unique("contract", keep="any")
+    optional = [name for name in ("exercise_style", "shares_per_contract") if name in contracts.columns]
+    known = contracts.select("contract", "underlying", *optional)
+    listed = known.sort(known.columns).unique("contract", keep="last", maintain_order=True)
     bar = {f"day_{name}": pl.col(name) for name in ("open", "high", "low", "close", "volume", "vwap")}
     traded = bars.select("contract", day_updated_at=pl.lit(closed), **bar)
     rows = listed.join(traded, on="contract", how="full", coalesce=True).with_columns(

@@ -30,7 +30,8 @@ def splits_between(actions: pl.DataFrame | None, after: date, through: date) -> 
     known = (pl.col("split_from") > 0) & (pl.col("split_to") > 0)
     return (
         actions.filter((pl.col("kind") == "split") & executed & known)
-        .unique(["ticker", "effective_on"], keep="any")
+        .sort("ticker", "effective_on", "split_from", "split_to")
+        .unique(["ticker", "effective_on"], keep="first", maintain_order=True)
         .group_by("ticker")
         .agg(split_factor=(pl.col("split_to") / pl.col("split_from")).product())
         .sort("ticker")
