@@ -12,6 +12,7 @@ import numpy as np
 import polars as pl
 
 from flowlake import calendar, schemas
+from flowlake.detect import buckets
 from flowlake.detect.panel import (
     ABSENT,
     FutureData,
@@ -27,7 +28,7 @@ from flowlake.detect.splits import incomparable_sessions, known_splits, rescaled
 from flowlake.schemas.detection import WINDOWS
 
 LONGEST = max(WINDOWS)
-RECENT_SPLIT_SESSIONS = 5
+PROFILE_KEY = ["underlying", "right", "delta_class", "dte_class"]
 
 __all__ = ["FutureData", "contract_baselines", "ticker_baselines"]
 
@@ -37,12 +38,12 @@ def contract_baselines(
 ) -> pl.DataFrame:
     """CONTRACT_BASELINES of `session`: exact statistics of each contract of `chains` over 20 and 60 trailing sessions.
 
-    `trailing` maps earlier sessions to their option chains (contract_id, volume, open_interest, price,
-    implied_volatility, basis); up to 60 are read, later ones raise `FutureData`. Windows count calendar sessions, so a
+    `trailing` maps earlier sessions to their option chains (contract_id, underlying, right, dte, delta,
+    vendor_delta, volume, open_interest, price, implied_volatility, basis); up to 60 are read, later ones raise `FutureData`. Windows count calendar sessions, so a
     session that is missing shortens n instead of reaching further back. Open-interest changes across a split in
     `actions` (CORPORATE_ACTIONS) are left out.
     """
-    today = chains.sort("contract_id").select("contract_id", "underlying", "available_at", "origin")
+    today = chains.sort("contract_id")
     ids = today["contract_id"].to_numpy()
     panel = load_panel(ids, trailing, session, LONGEST)
     oi_changes = _comparable_changes(panel, today["underlying"], known_splits(actions))
@@ -59,13 +60,48 @@ def contract_baselines(
     columns["listing_age"], columns["listed_before_window"] = age, before_window
     columns["previous_volume"] = _last_row(panel.volume, panel, session)
     columns["previous_open_interest"] = _last_row(panel.open_interest, panel, session)
-    frame = pl.concat([today, pl.DataFrame(columns)], how="horizontal")
+    identity = today.select("contract_id", "underlying", "right", "available_at", "origin", *_profile_classes())
+    frame = pl.concat([identity, pl.DataFrame(columns)], how="horizontal")
+    frame = frame.join(_profile(trailing, session), on=PROFILE_KEY, how="left", maintain_order="left")
+    frame = frame.with_columns(pl.col("profile_n").fill_null(0))
     frame = frame.join(_previous_prices(trailing, session), on="contract_id", how="left", maintain_order="left")
     frame = _hide_split_interest(frame, session, known_splits(actions))
     floats = pl.selectors.float()
     whole = [c.name for c in schemas.table("contract_baselines").columns if c.dtype == pl.Int32 and c.nullable]
     frame = frame.with_columns(floats.fill_nan(None), pl.col(whole).replace(ABSENT, None), session=pl.lit(session))
     return schemas.table("contract_baselines").conform(frame.select(list(schemas.table("contract_baselines").schema)))
+
+
+def _profile_classes() -> tuple[pl.Expr, pl.Expr]:
+    delta = pl.coalesce("delta", "vendor_delta")
+    return (
+        buckets.delta_class(delta, buckets.PROFILE_DELTA_EDGES).alias("delta_class"),
+        buckets.dte_class(pl.col("dte"), buckets.PROFILE_DTE_EDGES).alias("dte_class"),
+    )
+
+
+def _profile(trailing: Trailing, session: date) -> pl.DataFrame:
+    """Mean volume per contract of each chain by side, |delta| and days to expiration as they were on the day.
+
+    A contract's own history was written when it was longer-dated and elsewhere on the smile; this says what trades
+    where it stands now.
+    """
+    days = trailing_window(trailing, session, min(WINDOWS))
+    totals = [
+        trailing[day]
+        .select("underlying", "right", "volume", *_profile_classes())
+        .group_by(PROFILE_KEY)
+        .agg(pl.col("volume").cast(pl.Float64).sum(), profile_n=pl.len().cast(pl.Int32))
+        .collect()
+        for day in days
+        if day in trailing
+    ]
+    if not totals:
+        classes = {"underlying": pl.String, "right": pl.String, "delta_class": pl.Int16, "dte_class": pl.Int16}
+        return pl.DataFrame(schema={**classes, "profile_volume_mean": pl.Float64, "profile_n": pl.Int32})
+    # Whole contracts add up exactly in any order, so the result does not depend on it.
+    summed = pl.concat(totals).group_by(PROFILE_KEY).agg(pl.col("volume", "profile_n").sum())
+    return summed.select(*PROFILE_KEY, "profile_n", profile_volume_mean=pl.col("volume") / pl.col("profile_n"))
 
 
 def _comparable_changes(panel: Panel, underlyings: pl.Series, splits: pl.DataFrame) -> Ints:
@@ -140,8 +176,8 @@ def ticker_baselines(
     frame = (
         frame.join(previous.select("underlying", previous_spot="spot"), on="underlying", how="left")
         .join(_return_statistics(history, session), on="underlying", how="left")
-        .join(_recent_splits(splits, session), on="underlying", how="left")
-        .with_columns(pl.col("^n_\\d+$", "return_n", "splits").fill_null(0), session=pl.lit(session))
+        .join(_latest_split(splits, session), on="underlying", how="left")
+        .with_columns(pl.col("^n_\\d+$", "return_n").fill_null(0), session=pl.lit(session))
     )
     return schemas.table("ticker_baselines").conform(frame.select(list(schemas.table("ticker_baselines").schema)))
 
@@ -194,7 +230,9 @@ def _return_statistics(history: pl.DataFrame, session: date, window: int = 20) -
     return returns.group_by("underlying").agg(return_n=pl.len(), return_std=pl.col("log_return").std())
 
 
-def _recent_splits(splits: pl.DataFrame, session: date) -> pl.DataFrame:
-    since = calendar.previous_session(session, RECENT_SPLIT_SESSIONS)
-    recent = splits.filter(pl.col("effective_on").is_between(since, session))
-    return recent.group_by("underlying").agg(splits=pl.len())
+def _latest_split(splits: pl.DataFrame, session: date) -> pl.DataFrame:
+    """Sessions since the latest split within the longest window; 0 on the effective session."""
+    days = [*calendar.trailing_sessions(session, LONGEST), session]
+    latest = splits.filter(pl.col("effective_on").is_between(days[0], session)).group_by("underlying")
+    since = pl.col("effective_on").map_elements(lambda day: sum(day < later for later in days), return_dtype=pl.Int16)
+    return latest.agg(pl.col("effective_on").max()).select("underlying", sessions_since_split=since)

@@ -18,6 +18,10 @@ ACTIVITY_EDGES = (1.0, 10.0, 100.0)
 TICKER_ACTIVITY_EDGES = (1_000.0, 10_000.0, 100_000.0)
 """Mean option contracts a session of an underlying: below 1,000, 10,000, 100,000, beyond."""
 
+PROFILE_DELTA_EDGES = (0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.65, 0.8)
+PROFILE_DTE_EDGES = (0, 1, 4, 9, 20, 45, 90)
+"""Finer classes over which a chain's usual volume is profiled: it moves along strikes and towards expiration."""
+
 DELTA_CLASSES = len(DELTA_EDGES) + 2
 DTE_CLASSES = len(DTE_EDGES) + 1
 ACTIVITY_CLASSES = len(ACTIVITY_EDGES) + 2
@@ -28,17 +32,15 @@ NEW = ACTIVITY_CLASSES - 1
 """Activity class of contracts too young to have a history of their own."""
 
 
-def delta_class(delta: pl.Expr) -> pl.Expr:
-    """Class of |delta|: 0 to 4 as `DELTA_EDGES`, 5 where it is unknown."""
-    size = delta.abs()
-    return pl.sum_horizontal(*((size >= edge).cast(pl.Int16) for edge in DELTA_EDGES), ignore_nulls=False).fill_null(
-        DELTA_CLASSES - 1
-    )
+def delta_class(delta: pl.Expr, edges: tuple[float, ...] = DELTA_EDGES) -> pl.Expr:
+    """Class of |delta| by `edges`, the last one where it is unknown."""
+    above = pl.sum_horizontal(*((delta.abs() >= edge).cast(pl.Int16) for edge in edges))
+    return pl.when(delta.is_null()).then(pl.lit(len(edges) + 1, dtype=pl.Int16)).otherwise(above)
 
 
-def dte_class(dte: pl.Expr) -> pl.Expr:
-    """Class of days to expiration: 0 to 3 as `DTE_EDGES`."""
-    return pl.sum_horizontal(*((dte > edge).cast(pl.Int16) for edge in DTE_EDGES))
+def dte_class(dte: pl.Expr, edges: tuple[int, ...] = DTE_EDGES) -> pl.Expr:
+    """Class of days to expiration by `edges`."""
+    return pl.sum_horizontal(*((dte > edge).cast(pl.Int16) for edge in edges))
 
 
 def activity_class(expected: npt.NDArray[np.float64], is_new: npt.NDArray[np.bool_]) -> npt.NDArray[np.int16]:

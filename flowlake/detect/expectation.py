@@ -21,7 +21,7 @@ from flowlake.detect import buckets
 Floats = npt.NDArray[np.float64]
 Index = npt.NDArray[np.intp]
 
-SHRINKAGE_SESSIONS = 5.0
+SHRINKAGE_SESSIONS = 20.0
 """A contract's own history counts against its bucket as its sessions against this many."""
 
 REST_PSEUDO_CONTRACTS = 25.0
@@ -39,6 +39,12 @@ NEW_LISTING_SESSIONS = 5
 MIN_BASELINE_SESSIONS = 5
 """An underlying with fewer sessions of history is not judged at all: silent rather than wrong."""
 
+SHORT_DATED_DAYS = 60
+OTM_DELTA = 0.45
+LEVERAGE_WEIGHTS = (4.0, 2.0, 1.0)
+"""Prior weight of a line for a buyer with short-lived knowledge: out of the money and short-dated (2 to 60 days), out of
+the money otherwise, and the rest. A weight, not a gate: any line can still lead."""
+
 SMALLEST_MEAN = 0.02
 """Expected contracts a session of a line that never trades in a chain that never trades."""
 
@@ -47,16 +53,17 @@ def lines(chains: pl.DataFrame, contract_baselines: pl.DataFrame, ticker_baselin
     """The chain's testable contracts with their history: one row each, sorted by underlying, right, expiration, strike.
 
     Adjusted contracts are left out (their counts belong to another deliverable), and so are underlyings with fewer than
-    `MIN_BASELINE_SESSIONS` sessions of history. Adds `delta` (ours, else the vendor's), `new_listing`, `delta_class`,
-    `dte_class`, and `opened`: yesterday's open-interest rise, null where unknown or larger than the volume that could
+    `MIN_BASELINE_SESSIONS` sessions of history, or as few since a split listed all their contracts anew. Adds `delta` (ours, else the vendor's), `new_listing`, `delta_class`,
+    `dte_class`, `weight` (see `LEVERAGE_WEIGHTS`), and `opened`: yesterday's open-interest rise, null where unknown or larger than the volume that could
     have caused it.
     """
     history = contract_baselines.drop("session", "underlying", "available_at", "origin")
-    tickers = ticker_baselines.filter(pl.col("n_20") >= MIN_BASELINE_SESSIONS).select(
+    settled = pl.col("sessions_since_split").fill_null(MIN_BASELINE_SESSIONS) >= MIN_BASELINE_SESSIONS
+    tickers = ticker_baselines.filter(settled & (pl.col("n_20") >= MIN_BASELINE_SESSIONS)).select(
         "underlying",
         "previous_spot",
         "return_std",
-        "splits",
+        "sessions_since_split",
         ticker_volume_mean="volume_mean_20",
         ticker_call_mean="call_volume_mean_20",
         ticker_put_mean="put_volume_mean_20",
@@ -73,15 +80,34 @@ def lines(chains: pl.DataFrame, contract_baselines: pl.DataFrame, ticker_baselin
             # Positions open only by trading: a larger rise is bookkeeping (a split, an adjustment, a data error).
             opened=pl.when(rise <= pl.col("previous_volume")).then(pl.max_horizontal(rise, 0)),
         )
-        .with_columns(delta_class=buckets.delta_class(pl.col("delta")), dte_class=buckets.dte_class(pl.col("dte")))
+        .with_columns(
+            delta_class=buckets.delta_class(pl.col("delta")),
+            dte_class=buckets.dte_class(pl.col("dte")),
+            weight=_leverage_weight(),
+        )
         .sort("underlying", "right", "expiration", "strike", "contract_id")
     )
 
 
-def expect(frame: pl.DataFrame, observed: str, mean: str, n: str, name: str) -> pl.DataFrame:
+def _leverage_weight() -> pl.Expr:
+    short_otm, otm, other = LEVERAGE_WEIGHTS
+    is_otm = (pl.col("delta").abs() < OTM_DELTA).fill_null(False)
+    return (
+        pl.when(is_otm & pl.col("dte").is_between(2, SHORT_DATED_DAYS))
+        .then(short_otm)
+        .when(is_otm)
+        .then(otm)
+        .otherwise(other)
+    )
+
+
+def expect(
+    frame: pl.DataFrame, observed: str, mean: str, n: str, name: str, profile: str | None = None
+) -> pl.DataFrame:
     """`frame` (as `lines` returns it) with `{name}_expected`, `{name}_deviance` and `{name}_bucket`.
 
-    `observed` is the counted column (null: not judged, deviance null), `mean` and `n` its trailing mean and sessions.
+    `observed` is the counted column (null: not judged, deviance null), `mean` and `n` its trailing mean and sessions,
+    `profile` the usual count of contracts standing where this one stands today, if known.
     The deviance is 0 where no more than expected was observed.
     """
     chain = frame["underlying"].rle_id().to_numpy().astype(np.intp)
@@ -91,7 +117,7 @@ def expect(frame: pl.DataFrame, observed: str, mean: str, n: str, name: str) -> 
     counted = frame[observed].cast(pl.Float64).to_numpy()
     known = ~np.isnan(counted)
     seen = np.where(known, counted, 0.0)
-    usual = np.where(known, _usual(frame, mean, n), 0.0)
+    usual = np.where(known, _usual(frame, mean, n, profile), 0.0)
     rest_seen = _per_group(chain, seen) - _neighbourhood(series, seen)
     rest_usual = _per_group(chain, usual) - _neighbourhood(series, usual)
     factor = (rest_seen + REST_PSEUDO_CONTRACTS) / (rest_usual + REST_PSEUDO_CONTRACTS)
@@ -121,8 +147,8 @@ def root_deviance(observed: Floats, expected: Floats, dispersion: Floats) -> Flo
     return result
 
 
-def _usual(frame: pl.DataFrame, mean: str, n: str) -> Floats:
-    """Trailing mean shrunk to that of the contracts of the same chain, side, |delta| and expiration class."""
+def _usual(frame: pl.DataFrame, mean: str, n: str, profile: str | None) -> Floats:
+    """Trailing mean shrunk to the profile, or else to the contracts of the same side, |delta| and expiration class."""
     history = (pl.col(n) > 0) & pl.col(mean).is_not_null()
     known = pl.when(history).then(pl.col(mean))
     alike = frame.select("delta_class", "dte_class", own=known, side=pl.struct("underlying", "right").rle_id())
@@ -133,6 +159,8 @@ def _usual(frame: pl.DataFrame, mean: str, n: str) -> Floats:
     bucket_mean = np.where(
         np.isnan(bucket_mean), _group_mean(alike["side"].to_numpy().astype(np.intp), own), bucket_mean
     )
+    if profile is not None:
+        bucket_mean = np.where(frame[profile].is_null().to_numpy(), bucket_mean, frame[profile].to_numpy())
     bucket_mean = np.nan_to_num(bucket_mean, nan=0.0)
     sessions = frame[n].fill_null(0).to_numpy().astype(np.float64)
     shrunk = (sessions * np.nan_to_num(own) + SHRINKAGE_SESSIONS * bucket_mean) / (sessions + SHRINKAGE_SESSIONS)

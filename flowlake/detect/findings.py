@@ -18,6 +18,7 @@ FLAGGED_SHARE = 0.05
 """A side is flagged where at most this share of comparable trailing sides was as extreme."""
 
 LINES_PER_SIDE = 10
+ANNOTATED_SPLIT_SESSIONS = 20
 
 SIDE = {"C": "call", "P": "put"}
 DIRECTION = {"C": "bullish", "P": "bearish"}
@@ -26,14 +27,23 @@ SOLD_IV_CHANGE = -0.02
 """IV of the hit lines fell this far against their expirations: more likely sold than bought, so no direction is claimed."""
 
 
-def best_line(lines: pl.DataFrame, p_value: pl.Expr, name: str) -> pl.DataFrame:
-    """Per underlying and right: -log10 of the smallest `p_value`, Sidak-corrected for the lines tested; null if none."""
-    best, tested = p_value.min(), p_value.count()
-    corrected = -((tested * (-best).log1p()).exp() - 1.0)
-    # Below 1e-12 the correction is the plain product, which does not lose its digits.
-    corrected = pl.when(best < 1e-12).then(best * tested).otherwise(corrected)
+def leading_line(p_value: pl.Expr, excess: pl.Expr) -> pl.Expr:
+    """Index (for an aggregation) of the line that is at once large, unusual and leveraged.
+
+    A small oddity and a large ordinary line exist in every chain; one line that is both does not.
+    """
+    surprise = -p_value.clip(1e-300, 1.0).log()
+    return (excess.clip(0.0) * pl.col("weight") * surprise).fill_null(-1.0).arg_max()
+
+
+def leading_surprise(lines: pl.DataFrame, p_value: pl.Expr, excess: pl.Expr, name: str) -> pl.DataFrame:
+    """Per underlying and right: `name`, -log10 of the leading line's `p_value`; null where nothing could be judged.
+
+    How many lines competed is not corrected for here: the statistic is compared with the same of trailing sessions.
+    """
+    surprise = -p_value.clip(1e-300, 1.0).log10()
     return lines.group_by("underlying", "right", maintain_order=True).agg(
-        (-corrected.clip(1e-300, 1.0).log10()).clip(0.0).alias(name)
+        surprise.get(leading_line(p_value, excess)).clip(0.0).alias(name)
     )
 
 
@@ -100,7 +110,7 @@ def _measures(row: Row) -> list[Row]:
         ("premium_usd", row["premium_usd"], "contracts times price times multiplier"),
         ("delta_notional_usd", row["delta_notional_usd"], "shares the contracts move like, times spot"),
         ("vega_notional_usd", row["vega_notional_usd"], "dollars per volatility point"),
-        ("iv_change", row["iv_change"], "implied volatility against its expiration, since the session before"),
+        ("iv_change", row["iv_change"], "implied volatility of the hit lines against the chain, since the session before"),
     ]
     return [
         {"factor": name, "value": value, "contribution": None, "text": text}
@@ -132,7 +142,7 @@ def direction() -> pl.Expr:
 def annotations() -> pl.Expr:
     """What makes a line less surprising than it looks."""
     return pl.concat_list(
-        pl.when(pl.col("splits") > 0).then(pl.lit("split")),
+        pl.when(pl.col("sessions_since_split") < ANNOTATED_SPLIT_SESSIONS).then(pl.lit("split")),
         pl.when("new_listing").then(pl.lit("new listing")),
         pl.when("index_or_etf").then(pl.lit("index or ETF")),
         pl.when("spread_look_alike").then(pl.lit("spread look-alike")),

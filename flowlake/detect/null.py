@@ -17,9 +17,9 @@ from flowlake.detect import buckets
 
 Floats = npt.NDArray[np.float64]
 
-BIN_WIDTH = 0.25
+BIN_WIDTH = 0.05
 BINS = 481
-"""Bins 1..480 hold deviances of (0, 120]; bin 0 everything not above expectation; the last one is open."""
+"""Bins 1..480 hold deviances of (0, 24]; bin 0 everything not above expectation; the last one is open."""
 
 SMALLEST_BUCKET = 2_000
 """A bucket with fewer trailing contracts borrows the null of all buckets of its activity class, then of the market."""

@@ -18,8 +18,9 @@ MIN_OPENED = 50
 
 
 def statistic(lines: pl.DataFrame) -> pl.DataFrame:
-    """Per underlying and right: `open_interest_surprise`, -log10 of the best line's p-value corrected for the lines."""
-    return findings.best_line(lines, _p_value(), STATISTIC)
+    """Per underlying and right: `open_interest_surprise`, -log10 of the leading line's p-value."""
+    excess = pl.col("opened") - pl.col("open_interest_expected")
+    return findings.leading_surprise(lines, _p_value(), excess, STATISTIC)
 
 
 def anomalies(lines: pl.DataFrame, sides: pl.DataFrame) -> pl.DataFrame:

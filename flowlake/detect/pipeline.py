@@ -64,7 +64,7 @@ def detect_session(
     for trailing in (trailing_bins, trailing_statistics):
         _require_past(trailing, session)
     lines = expectation.lines(chains, contract_baselines, ticker_baselines)
-    lines = expectation.expect(lines, "volume", "volume_mean_20", "volume_n_20", "volume")
+    lines = expectation.expect(lines, "volume", "volume_mean_20", "volume_n_20", "volume", "profile_volume_mean")
     lines = expectation.expect(lines, "opened", "oi_change_opened_mean_20", "oi_change_n_20", "open_interest")
     bins = pl.concat([null.histogram(lines, name) for name in ("volume", "open_interest")])
     for name in ("volume", "open_interest"):

@@ -49,18 +49,19 @@ class Factor:
 
 
 FACTORS = (
-    Factor("volume_surprise", 0.25, "best line: 1 in 10^{value:.1f} given its history and the rest of the chain"),
-    Factor("open_interest_surprise", 0.40, "positions opened yesterday: best line 1 in 10^{value:.1f}"),
-    Factor("ladder_surprise", 0.60, "neighbouring lines together: 1 in 10^{value:.1f}"),
-    Factor("series_surprise", 0.50, "a lone series {value:.1f} root deviances above the chain's usual day"),
+    Factor("volume_surprise", 0.45, "leading line: 1 in 10^{value:.1f} given its history and the rest of the chain"),
+    Factor("open_interest_surprise", 0.60, "positions opened yesterday: leading line 1 in 10^{value:.1f}"),
+    Factor("ladder_surprise", 0.70, "neighbouring lines together: 1 in 10^{value:.1f}"),
+    Factor("series_surprise", 0.30, "a lone series {value:.1f} root deviances above the chain's usual day"),
     Factor("short_otm_share", 0.50, "{value:.0%} of the excess volume is short-dated and out of the money"),
-    Factor("premium_ratio", 0.60, "excess premium is 10^{value:.1f} of the chain's usual day"),
-    Factor("volume_oi_ratio", 0.60, "leading line traded 10^{value:.1f} times its open interest"),
-    Factor("concentration", 0.60, "leading line is {value:.0%} of the chain's volume"),
-    Factor("iv_change", 0.60, "implied volatility of the hit lines moved {value:+.1%} against their expirations"),
-    Factor("call_put_tilt", 0.75, "side's share of volume is {value:+.0%} against usual"),
-    Factor("liquidity_surge", 0.80, "chain traded 10^{value:.2f} times its usual volume"),
-    Factor("quietness", 0.80, "stock moved {value:.1f} of its usual daily moves"),
+    Factor("premium_ratio", 0.70, "excess premium is 10^{value:.1f} of the chain's usual day"),
+    Factor("volume_oi_ratio", 0.40, "leading line traded 10^{value:.1f} times its open interest"),
+    Factor("dominance", 0.45, "leading line's excess is 10^{value:.1f} of the chain's usual day"),
+    Factor("concentration", 0.50, "leading line is {value:.0%} of the chain's volume"),
+    Factor("iv_change", 0.75, "implied volatility of the hit lines moved {value:+.1%} against the chain"),
+    Factor("call_put_tilt", 0.50, "side's share of volume is {value:+.0%} against usual"),
+    Factor("liquidity_surge", 0.60, "chain traded 10^{value:.2f} times its usual volume"),
+    Factor("quietness", 0.90, "stock moved {value:.1f} of its usual daily moves"),
 )
 
 
@@ -154,6 +155,7 @@ def score_events(
     contracts = _leading_lines(lines, events)
     events = (
         events.join(contracts, on="underlying", how="left")
+        .with_columns(pl.col("contracts", "annotations").fill_null([]))
         .sort("rank")
         .with_columns(
             session=pl.lit(session),

@@ -9,12 +9,11 @@ from __future__ import annotations
 import numpy as np
 import polars as pl
 
-from flowlake.detect import buckets, low_volume, multi_strike, null, open_interest, volume
+from flowlake.detect import buckets, findings, low_volume, multi_strike, null, open_interest, volume
+from flowlake.detect.expectation import OTM_DELTA, SHORT_DATED_DAYS
 
 KEY = ["underlying", "right"]
 
-SHORT_DATED_DAYS = 60
-OTM_DELTA = 0.45
 MIN_EXCESS = 10.0
 """Excess contracts below which a side has no excess worth describing."""
 
@@ -25,6 +24,7 @@ EVIDENCE = (
     "short_otm_share",
     "premium_ratio",
     "volume_oi_ratio",
+    "dominance",
     "concentration",
     "iv_change",
     "call_put_tilt",
@@ -71,17 +71,15 @@ def _classes(frame: pl.DataFrame) -> np.ndarray:
 
 
 def _context(lines: pl.DataFrame) -> pl.DataFrame:
-    excess = (pl.col("volume") - pl.col("volume_expected")).clip(0.0)
     described = pl.col("excess").sum() >= MIN_EXCESS
     short_otm = (pl.col("dte") <= SHORT_DATED_DAYS) & (pl.col("delta").abs() < OTM_DELTA)
     premium = pl.col("excess") * pl.col("price").fill_null(0.0) * pl.col("multiplier")
-    # The leading line is the most unusual one; its place is found once and read from several columns.
-    leading = pl.col("volume_deviance").fill_null(-1.0).arg_max()
+    leading = findings.leading_line(volume.p_value(), pl.col("excess"))
     usual_side = pl.when(pl.col("right") == "C").then("ticker_call_mean").otherwise("ticker_put_mean")
     weighted_iv = (pl.col("excess") * pl.col("iv_apart")).sum()
     iv_weight = pl.col("excess").filter(pl.col("iv_apart").is_not_null()).sum()
     sides = (
-        _with_iv_apart(lines.with_columns(excess=excess))
+        _with_iv_apart(lines.with_columns(excess=volume.excess()))
         .group_by(KEY, maintain_order=True)
         .agg(
             pl.col("volume").cast(pl.Int64).sum().alias("volume"),
@@ -91,11 +89,12 @@ def _context(lines: pl.DataFrame) -> pl.DataFrame:
             .alias("short_otm_share"),
             premium.sum().alias("excess_premium"),
             pl.col("volume").get(leading).alias("leading_volume"),
+            pl.col("excess").get(leading).alias("leading_excess"),
             pl.col("open_interest").get(leading).alias("leading_interest"),
             pl.when(described & (iv_weight > 0)).then(weighted_iv / iv_weight).alias("iv_change"),
             usual_side.first().alias("usual_volume"),
             pl.col("ticker_volume_mean", "ticker_premium_mean", "spot", "previous_spot", "return_std").first(),
-            pl.col("splits", "index_or_etf").first(),
+            pl.col("index_or_etf").first(),
         )
     )
     chain_volume = pl.col("volume").sum().over("underlying")
@@ -106,6 +105,7 @@ def _context(lines: pl.DataFrame) -> pl.DataFrame:
             activity=buckets.ticker_class(pl.col("ticker_volume_mean")),
             premium_ratio=((pl.col("excess_premium") + 1.0) / (pl.col("ticker_premium_mean") + 1.0)).log10(),
             volume_oi_ratio=((pl.col("leading_volume") + 1) / (pl.col("leading_interest") + 1)).log10(),
+            dominance=((pl.col("leading_excess") + 1.0) / (pl.col("ticker_volume_mean") + 1.0)).log10(),
             concentration=pl.when(pl.col("chain_volume") > 0).then(pl.col("leading_volume") / pl.col("chain_volume")),
             call_put_tilt=pl.when(pl.col("chain_volume") > 0, pl.col("ticker_volume_mean") > 0).then(
                 pl.col("volume") / pl.col("chain_volume") - pl.col("usual_volume") / pl.col("ticker_volume_mean")
@@ -118,10 +118,10 @@ def _context(lines: pl.DataFrame) -> pl.DataFrame:
 
 
 def _with_iv_apart(lines: pl.DataFrame) -> pl.DataFrame:
-    """Adds `iv_apart`: each line's IV change since the session before, less the median change of its expiration."""
+    """Adds `iv_apart`: each line's IV change since the session before, less the median change of its chain."""
     change = pl.col("implied_volatility").cast(pl.Float64) - pl.col("previous_implied_volatility")
     changed = lines.with_columns(iv_apart=change)
-    medians = changed.group_by("underlying", "expiration").agg(median_change=pl.col("iv_apart").median())
-    return changed.join(medians, on=["underlying", "expiration"], how="left", maintain_order="left").with_columns(
+    medians = changed.group_by("underlying").agg(median_change=pl.col("iv_apart").median())
+    return changed.join(medians, on="underlying", how="left", maintain_order="left").with_columns(
         iv_apart=pl.col("iv_apart") - pl.col("median_change")
     )

@@ -13,13 +13,13 @@ MIN_VOLUME = 50
 
 
 def statistic(lines: pl.DataFrame) -> pl.DataFrame:
-    """Per underlying and right: `volume_surprise`, -log10 of the best line's p-value corrected for the lines tested."""
-    return findings.best_line(lines, _p_value(), STATISTIC)
+    """Per underlying and right: `volume_surprise`, -log10 of the leading line's p-value."""
+    return findings.leading_surprise(lines, p_value(), excess(), STATISTIC)
 
 
 def anomalies(lines: pl.DataFrame, sides: pl.DataFrame) -> pl.DataFrame:
     """ANOMALIES_VOLUME rows: the unusual lines of the sides that are unusual as a whole (`sides` from `sides.sides`)."""
-    flagged = findings.flagged_lines(lines, sides, _p_value(), STATISTIC)
+    flagged = findings.flagged_lines(lines, sides, p_value(), STATISTIC)
     rows = flagged.with_columns(
         observed=pl.col("volume").cast(pl.Float64),
         expected=pl.col("volume_expected"),
@@ -30,7 +30,13 @@ def anomalies(lines: pl.DataFrame, sides: pl.DataFrame) -> pl.DataFrame:
     return findings.anomaly_rows(rows, "volume", _explain)
 
 
-def _p_value() -> pl.Expr:
+def excess() -> pl.Expr:
+    """Contracts beyond expectation."""
+    return (pl.col("volume") - pl.col("volume_expected")).clip(0.0)
+
+
+def p_value() -> pl.Expr:
+    """The line's p-value; 1 below `MIN_VOLUME`."""
     return pl.when(pl.col("volume_p").is_not_null()).then(
         pl.when(pl.col("volume") >= MIN_VOLUME).then(pl.col("volume_p")).otherwise(1.0)
     )

@@ -83,6 +83,15 @@ CONTRACT_BASELINES = Table(
         *(column for window in WINDOWS for column in _volume_columns(window)),
         *(column for window in WINDOWS for column in _open_interest_columns(window)),
         Column(
+            "profile_volume_mean",
+            pl.Float64,
+            "Mean daily volume over 20 sessions of the chain's contracts that stood where this one stands today "
+            "(side, |delta|, days to expiration).",
+            "contracts",
+            nullable=True,
+        ),
+        Column("profile_n", pl.Int32, "Contract-sessions behind profile_volume_mean.", "rows"),
+        Column(
             "listing_age", pl.Int16, "Sessions from the first one that listed the contract to this one.", "sessions"
         ),
         Column("listed_before_window", pl.Boolean, "listing_age is a lower bound: the oldest session read listed it."),
@@ -132,7 +141,9 @@ TICKER_BASELINES = Table(
         Column("previous_spot", pl.Float64, "Spot at the session before, split-adjusted.", "USD per share", True),
         Column("return_n", pl.Int16, "Daily returns known over 20 sessions.", "returns"),
         Column("return_std", pl.Float64, "Standard deviation of daily log returns over 20 sessions.", "", True),
-        Column("splits", pl.Int16, "Splits effective in the trailing 5 sessions or this one.", "splits"),
+        Column(
+            "sessions_since_split", pl.Int16, "Sessions since the latest split; 0 on the day.", "sessions", nullable=True
+        ),
         AVAILABLE_AT,
         ORIGIN,
     ),
@@ -169,15 +180,16 @@ TICKER_STATISTICS = Table(
         Column("volume", pl.Int64, "Volume of the side.", "contracts"),
         Column("chain_volume", pl.Int64, "Volume of the whole chain.", "contracts"),
         Column("open_interest", pl.Int64, "Open interest of the side at the start of the session.", "contracts", True),
-        Column("volume_surprise", pl.Float64, "-log10 of the side's best line, corrected for lines.", "", True),
+        Column("volume_surprise", pl.Float64, "-log10 of the leading line's p-value.", "", True),
         Column("open_interest_surprise", pl.Float64, "The same for last session's opened positions.", "", True),
         Column("ladder_surprise", pl.Float64, "-log10 of the best run of unusual strikes.", "", True),
         Column("series_surprise", pl.Float64, "Low volume, high conviction: root deviance of a lone series.", "", True),
         Column("short_otm_share", pl.Float64, "Share of excess volume out of the money within 60 days.", "", True),
         Column("premium_ratio", pl.Float64, "log10 of excess premium over the chain's mean daily premium.", "", True),
         Column("volume_oi_ratio", pl.Float64, "log10 of volume over open interest of the leading line.", "", True),
+        Column("dominance", pl.Float64, "log10 of the leading line's excess over the chain's mean day.", "", True),
         Column("concentration", pl.Float64, "Share of the chain's volume in the leading line.", "", True),
-        Column("iv_change", pl.Float64, "IV change of the excess lines less their expiration's.", "decimal", True),
+        Column("iv_change", pl.Float64, "IV change of the excess lines less their chain's median.", "decimal", True),
         Column("call_put_tilt", pl.Float64, "Side's share of volume less its usual share.", "", True),
         Column("liquidity_surge", pl.Float64, "log10 of chain volume over its usual.", "", True),
         Column("quietness", pl.Float64, "-|stock return| in trailing standard deviations.", "", True),
