@@ -27,7 +27,7 @@ from flowlake.sandbox.paging import (
     select,
 )
 from flowlake.sandbox.plans import Plan
-from flowlake.sandbox.view import MarketView, Recent
+from flowlake.sandbox.view import MarketView, Recent, weight
 
 CHUNK_ROWS = 2_500
 """Rows rendered at once: ten chain pages, where polars' fixed cost per expression no longer counts (measured)."""
@@ -152,7 +152,7 @@ class Api:
     def __init__(self, view: MarketView, terms: Terms, *, cache_bytes: int = 128_000_000) -> None:
         self.view = view
         self.terms = terms
-        self._selections: Recent[pl.DataFrame] = Recent(64)
+        self._selections: Recent[pl.DataFrame] = Recent(cache_bytes, weigh=weight)
         self._chunks: Recent[list[str]] = Recent(cache_bytes, weigh=lambda rows: sum(map(len, rows)))
 
     def chain(self, call: Call, underlying: str) -> Page:

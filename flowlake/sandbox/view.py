@@ -15,6 +15,10 @@ from flowlake.sandbox.market import Market, UnknownSession
 
 T = TypeVar("T")
 
+CHAIN_BYTES, FRAME_BYTES = 100_000_000, 100_000_000
+"""Memory for chains and for other frames by polars' estimate, which is about half of what the process takes: four
+recorded sessions, or the one session of a whole market that is being paged."""
+
 BAR_SCHEMA = {"session": pl.Date, "ticker": pl.String} | dict.fromkeys(
     ("open", "high", "low", "close", "volume", "vwap", "transactions"), pl.Float64
 )
@@ -40,6 +44,11 @@ class Recent(Generic[T]):
         while self._weight > self._limit and len(self._values) > 1:
             self._weight -= self._values.popitem(last=False)[1][1]
         return value
+
+
+def weight(frame: pl.DataFrame) -> int:
+    """Bytes `frame` holds, about."""
+    return int(frame.estimated_size())
 
 
 @dataclass(frozen=True)
@@ -70,8 +79,8 @@ class MarketView:
     def __init__(self, market: Market) -> None:
         self.market = market
         self.sessions = market.sessions()
-        self._chains: Recent[Chains] = Recent(3)
-        self._frames: Recent[pl.DataFrame] = Recent(16)
+        self._chains: Recent[Chains] = Recent(CHAIN_BYTES, weigh=lambda chains: weight(chains.frame))
+        self._frames: Recent[pl.DataFrame] = Recent(FRAME_BYTES, weigh=weight)
 
     def session(self, at: datetime) -> date:
         """The session that reference data of the moment `at` belong to: its New York date, or the session before it
