@@ -2,10 +2,11 @@
 
 The folder holds `option_chains/contracts.parquet` (date, ticker, expiration, right, strike, price, delta, volume, iv in
 percent, oi), `option_chains/underlyings.parquet` (date, ticker, spot), `stocks/daily.parquet` (session_date, symbol,
-lastsale, pctchange, volume, market_cap_musd), optionally `stocks/reference_2026.parquet` (symbol, name, exch) and
+exch, lastsale, pctchange, volume, market_cap_musd), optionally `stocks/reference_2026.parquet` (symbol, name) and
 `corporate_actions.csv` (ticker, execution_date, split_from, split_to, announced).
-What was not recorded stays null: quotes, gamma, theta, vega, last trades, highs and lows. A session is known only at its
-close, so any earlier moment of its day shows the session before.
+
+What was not recorded stays null: quotes, gamma, theta, vega, last trades, highs and lows. A session is known only at
+its close, so any earlier moment of its day shows the session before.
 """
 
 from __future__ import annotations
@@ -39,8 +40,8 @@ _SPLIT_SCHEMA = pl.Schema(
 )
 _BAR_COLUMNS = ("open", "high", "low", "close", "volume", "vwap")
 
-# Public facts (company announcements; visible in the recorded strikes), used where the folder brings no list of its own.
-# Their announcement days are not recorded, so each is known from its execution date on.
+# Public facts (company announcements, visible in the strikes), used where the folder brings no list of its own. Their
+# announcement days were not recorded, so each is known from its execution date on.
 _KNOWN_SPLITS = (
     ("KLAC", date(2026, 6, 12), 1.0, 10.0, date(2026, 6, 12)),
     ("CRWD", date(2026, 7, 2), 1.0, 4.0, date(2026, 7, 2)),

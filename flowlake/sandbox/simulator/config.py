@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import hashlib
+from dataclasses import dataclass, fields
 from datetime import date
 from pathlib import Path
 
@@ -15,6 +16,10 @@ RISK_FREE_RATE = 0.04
 """Continuously compounded, flat: the simulated market has no rate risk."""
 
 
+GENERATOR_VERSION = 1
+"""Raised whenever the same configuration gives another market, so that no cache of an older one is read."""
+
+
 class BadSimulatorConfig(ValueError):
     """A simulated market was asked for that cannot be built; the message says what to change."""
 
@@ -23,10 +28,11 @@ class BadSimulatorConfig(ValueError):
 class SimulatorConfig:
     """Size, window and seed of a simulated market.
 
-    The window is `first_session`..`last_session` when both are given, else `sessions` sessions from (or up to) the one
-    that is given; from `DEFAULT_FIRST_SESSION` when none is. `informed_episodes` and `decoys` count what is injected over the whole
-    window, none of it in its first `warmup_sessions`; 0 of each is a pure null. `cache_dir` keeps finished sessions
-    as Parquet between processes.
+    The window is `first_session`..`last_session` when both are given, else `sessions` sessions from (or up to) the
+    one that is given; from `DEFAULT_FIRST_SESSION` when none is. `informed_episodes` and `decoys` count what is
+    injected over the whole window, none of it in its first `warmup_sessions`; a name hosts at most one, so a small
+    market may hold fewer; 0 of each is a pure null. `history_sessions` of stock prices precede the window.
+    `cache_dir` keeps finished sessions as Parquet between processes.
     """
 
     underlyings: int = 60
@@ -75,6 +81,11 @@ class SimulatorConfig:
     def warmup(self) -> int:
         """Sessions at the start of the window without episodes: 20, or half the window where it is shorter than 40."""
         return self.warmup_sessions if self.warmup_sessions is not None else min(20, len(self.window()) // 2)
+
+    def fingerprint(self) -> str:
+        """A short hash of everything that decides the market's bytes."""
+        facts = (GENERATOR_VERSION, *(getattr(self, f.name) for f in fields(self) if f.name != "cache_dir"))
+        return hashlib.sha256(repr(facts).encode()).hexdigest()[:16]
 
     def stream(self, purpose: str, *key: int) -> np.random.Generator:
         """An independent generator per purpose (and session): what one part draws never shifts another's numbers."""

@@ -13,7 +13,7 @@ import polars as pl
 
 from flowlake.sandbox.simulator.config import SimulatorConfig, ordinal
 from flowlake.sandbox.simulator.listings import Listings
-from flowlake.sandbox.simulator.stocks import NewsGap, StockPaths
+from flowlake.sandbox.simulator.stocks import QUARTER, NewsGap, StockPaths
 
 DECOYS = ("roll", "hedge", "earnings_bet", "dividend_capture", "newsletter", "spread")
 PACINGS = ("single", "uniform", "escalating", "split", "late")
@@ -91,33 +91,54 @@ def plan_episodes(config: SimulatorConfig, universe: pl.DataFrame) -> list[Episo
         return []
     stock = (universe["type"] == "CS").to_numpy()
     volume = universe["option_volume"].to_numpy()
-    hosts = rng.permutation(np.flatnonzero(stock & (volume > 40)))
-    wanted = ["informed"] * config.informed_episodes + [DECOYS[k % len(DECOYS)] for k in range(config.decoys)]
-    # One episode per name: a truth row then says all there is to say about its host.
-    return [
-        _episode(rng, kind, int(host), float(volume[host]), first_day, last_day)
-        for kind, host in zip(wanted, hosts.tolist(), strict=False)
-    ]
+    free = rng.permutation(np.flatnonzero(stock & (volume > 40))).tolist()
+    scheduled = {
+        "earnings_bet": universe["earnings_offset"].to_numpy(),
+        "dividend_capture": universe["dividend_offset"].to_numpy(),
+    }
+    planned: list[Episode] = []
+    for kind in ["informed"] * config.informed_episodes + [DECOYS[k % len(DECOYS)] for k in range(config.decoys)]:
+        # One episode per name: its truth rows then say all there is to say about the host.
+        for host in free:
+            last = None
+            if kind in scheduled:
+                last = _day_before(int(scheduled[kind][host]), first_day, last_day)
+                if last is None:
+                    continue
+            free.remove(host)
+            planned.append(_episode(rng, kind, host, first_day, last_day, last))
+            break
+    return planned
 
 
-def _episode(rng: np.random.Generator, kind: str, host: int, volume: float, first_day: int, last_day: int) -> Episode:
-    length = int(np.clip(rng.geometric(0.35), 1, min(13, last_day - first_day - 1)))
-    if kind != "informed":
-        length = min(length, 2)
-    last = int(rng.integers(first_day + length - 1, last_day))
-    direction = 1 if rng.random() < 0.87 else -1
+def _day_before(offset: int, first_day: int, last_day: int) -> int | None:
+    """The day before a name's scheduled quarterly event inside the window, if there is one."""
+    days = np.arange(first_day + 1, last_day + 1)
+    events = days[days % QUARTER == offset]
+    return int(events[0]) - 1 if len(events) else None
+
+
+def _episode(
+    rng: np.random.Generator, kind: str, host: int, first_day: int, last_day: int, last: int | None
+) -> Episode:
+    informed = kind == "informed"
+    length = int(np.clip(rng.geometric(0.35), 1, min(13, last_day - first_day)))
+    if not informed:
+        length = 1
+    last = int(rng.integers(first_day + length - 1, last_day)) if last is None else last
+    direction = -1 if kind == "hedge" else 1 if kind != "informed" or rng.random() < 0.87 else -1
     size = float(np.clip(np.exp(rng.normal(np.log(1_100), 1.0)), 90, 10_000))
-    moved = abs(float(rng.normal(0.22, 0.10))) + 0.05
-    news_return = direction * moved if kind == "informed" else 0.06 if kind == "newsletter" else 0.0
+    moved = float(np.clip(rng.normal(0.27, 0.10), 0.08, 0.6))
+    news_return = {"informed": direction * moved, "newsletter": 0.06}.get(kind, 0.0)
     otm = rng.uniform(0.03, 0.20) if direction > 0 else rng.uniform(0.05, 0.30)
     return Episode(
         kind=kind,
         underlying=host,
         first=last - length + 1,
         last=last,
-        news=last + 1 if kind == "informed" else last,
+        news=last + 1 if informed else last,
         news_return=news_return,
-        direction=-1 if kind == "hedge" else direction,
+        direction=direction,
         size=round(size),
         out_of_the_money=float(otm),
         days_to_expiration=int(np.clip(np.exp(rng.normal(np.log(25), 0.7)), 2, 130)),

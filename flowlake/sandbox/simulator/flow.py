@@ -13,12 +13,12 @@ import polars as pl
 
 from flowlake.sandbox.simulator.config import SimulatorConfig
 from flowlake.sandbox.simulator.episodes import Prints
-from flowlake.sandbox.simulator.listings import Listings
+from flowlake.sandbox.simulator.listings import TIERS, Listings
 from flowlake.sandbox.simulator.stocks import StockPaths
 
 Floats = np.ndarray
 
-BLOCK_RATE = 6e-4
+BLOCK_RATE = 5e-4
 """Benign prints per listed contract and session."""
 
 
@@ -76,19 +76,22 @@ def expected_volume(
     ids: np.ndarray,
     name_volume: Floats,
     call_tilt: Floats,
+    tier: np.ndarray,
     moneyness: Floats,
     days_left: Floats,
 ) -> Floats:
     """Mean contracts per live contract: the name's mean day shared by moneyness, term, round strikes and taste.
 
     `moneyness` is log(strike / forward) in standard deviations to expiration, `name_volume` the mean contracts of each
-    underlying this day, `call_tilt` the log tilt of each underlying to calls.
+    underlying this day, `call_tilt` its log tilt to calls, `tier` its size class.
     """
     underlying, right = listings.underlying[ids], listings.right[ids]
     out = np.where(right == 0, moneyness, -moneyness)
     # Out-of-the-money lines trade nearly evenly for two deviations; in the money trading fades fast.
-    fade = np.where(out >= 0, 0.35 * out + 0.05 * out**2, -1.2 * out)
-    term = (days_left + 0.25) ** -1.2 + 0.02 * np.exp(-days_left / 200.0)
+    fade = np.where(out >= 0, 0.35 * out + 0.05 * out**2, -1.3 * out)
+    # On their last day the index and its funds trade more than on all others; single names do not.
+    eager = np.where(tier[underlying] == len(TIERS) - 1, 0.25, 1.0)
+    term = (days_left + eager) ** -1.2 + 0.02 * np.exp(-days_left / 200.0)
     round_strike = np.where(np.isclose(listings.strike[ids] % 5.0, 0.0), 1.6, 1.0)
     tilt = np.exp(np.where(right == 0, call_tilt[underlying], -call_tilt[underlying]))
     weight = np.exp(-fade) * term * round_strike * tilt * listings.popularity[ids]
@@ -117,8 +120,9 @@ def draw_flow(
     rng = config.stream("flow", day)
     n = universe.height
     name_volume = universe["option_volume"].to_numpy() * paths.busy[day]
+    tier = universe["tier"].to_numpy()
     tilt = 0.15 + 0.25 * rng.standard_normal(n)
-    expected = expected_volume(listings, ids, name_volume, tilt, moneyness, days_left) * tradable
+    expected = expected_volume(listings, ids, name_volume, tilt, tier, moneyness, days_left) * tradable
     shape = dispersion(expected)
     mixed = expected * rng.gamma(shape) / shape
     base = rng.poisson(np.minimum(mixed, 5e6))
@@ -197,7 +201,7 @@ def opening_interest(config: SimulatorConfig, expected: Floats, days_left: Float
     `name_volume` is the mean contracts a day of each contract's underlying: quiet names hold more days of it.
     """
     rng = config.stream("open interest")
-    days_held = 11.0 * (np.maximum(name_volume, 1.0) / 1e4) ** -0.22
+    days_held = 9.5 * (np.maximum(name_volume, 1.0) / 1e4) ** -0.22
     age = days_held * np.sqrt((np.minimum(days_left, 250.0) + 1.0) / 15.0)
     left = expected * age * np.exp(0.9 * rng.standard_normal(len(expected)) - 0.4)
     return rng.poisson(np.minimum(left, 5e6)).astype(np.int64)

@@ -29,10 +29,10 @@ class Tier:
 
 
 TIERS = (
-    Tier(0, 0, 2, 2, 0, step=0.034, reach=2.9),
-    Tier(0, 0, 2, 2, 1, step=0.028, reach=3.1),
-    Tier(0, 0, 3, 2, 1, step=0.019, reach=3.5),
-    Tier(0, 5, 4, 2, 2, step=0.011, reach=4.0),
+    Tier(0, 0, 2, 2, 0, step=0.036, reach=2.9),
+    Tier(0, 0, 2, 2, 1, step=0.030, reach=3.1),
+    Tier(0, 0, 3, 2, 1, step=0.020, reach=3.5),
+    Tier(0, 5, 4, 2, 2, step=0.012, reach=4.0),
     Tier(0, 6, 6, 2, 2, step=0.007, reach=4.6),
     Tier(10, 6, 8, 3, 3, step=0.0025, reach=4.6),
 )
@@ -302,7 +302,7 @@ def _adjust_for_splits(
 
 def _popularity(config: SimulatorConfig, count: int) -> np.ndarray:
     """Lasting taste for single lines: log-normal, mean 1."""
-    spread = 1.35
+    spread = 1.7
     return np.exp(spread * config.stream("popularity").standard_normal(count) - spread**2 / 2).astype(np.float32)
 
 

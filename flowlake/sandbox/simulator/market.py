@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from bisect import bisect_right
 from collections import OrderedDict
 from collections.abc import Callable
@@ -19,7 +20,7 @@ from flowlake.sandbox.simulator import episodes as planning
 from flowlake.sandbox.simulator.config import RISK_FREE_RATE, SimulatorConfig, ordinal
 from flowlake.sandbox.simulator.flow import Flow, draw_flow, opening_interest, volume_clock
 from flowlake.sandbox.simulator.listings import Listings, build_listings
-from flowlake.sandbox.simulator.stocks import GRID, intraday_path, simulate_stocks, spot_at
+from flowlake.sandbox.simulator.stocks import GRID, QUARTER, intraday_path, simulate_stocks, spot_at
 from flowlake.sandbox.simulator.surface import Smile, Valuation, at_the_money, quotes, smile_volatility, value
 from flowlake.sandbox.simulator.universe import build_universe
 from flowlake.schemas.base import Table
@@ -136,7 +137,7 @@ class Simulator:
     def chain(self, at: datetime) -> pl.DataFrame:
         """Every active contract as of `at`."""
         moment = self._moment(at)
-        book = self._book(moment.day) if moment.fraction >= 1 else self._partial(moment.day, moment.fraction)
+        book = self._book(moment.day) if moment.fraction >= 1 else self._bars(moment.day, moment.fraction)
         kept = np.flatnonzero(self._listings.expires[book.ids] >= moment.expired_before)
         kept = kept[np.argsort(self._order[book.ids[kept]], kind="stable")]
         return self._render(moment, at, book, kept)
@@ -306,22 +307,16 @@ class Simulator:
         if day in self._books:
             self._books.move_to_end(day)
             return self._books[day]
-        known = [d for d in range(self._start, day) if d in self._books or self._cache_file(d).is_file()]
+        known = [d for d in range(self._start, day) if d in self._books or self._is_cached(d)]
         for d in range(known[-1] if known else self._start, day + 1):
             if d in self._books:
                 continue
-            book = self._load(d) or self._close(d)
+            book = self._load(d) or self._bars(d, 1.0)
             self._books[d] = book
             self._save(d, book)
             while len(self._books) > 2 and sum(b.nbytes for b in self._books.values()) > _STATE_BYTES:
                 self._books.popitem(last=False)
         return self._books[day]
-
-    def _close(self, day: int) -> Book:
-        return self._bars(day, 1.0)
-
-    def _partial(self, day: int, fraction: float) -> Book:
-        return self._bars(day, fraction)
 
     def _bars(self, day: int, fraction: float) -> Book:
         """The session up to `fraction` on top of the session before: bars of what traded, old bars of what did not."""
@@ -420,7 +415,7 @@ class Simulator:
         short = paths.volatility[day - 1, u] * (1 - np.asarray(fraction)) + paths.volatility[day, u] * fraction
         upcoming = paths.earnings_day[day, u]
         last_day = self._day_index(listings.series_expires)[series]
-        releases = np.where(last_day >= upcoming, 1 + (last_day - upcoming) // 63, 0)
+        releases = np.where(last_day >= upcoming, 1 + (last_day - upcoming) // QUARTER, 0)
         long = self._universe["long_volatility"].to_numpy()[u]
         atm = at_the_money(short, long, years, releases, self._universe["earnings_move"].to_numpy()[u])
         amount, ex_ordinal = self._pending_dividends(day)
@@ -566,22 +561,29 @@ class Simulator:
 
     # -- cache -----------------------------------------------------------------------------------------------------
 
-    def _cache_file(self, day: int) -> Path:
-        return (self.config.cache_dir or Path("/nonexistent")) / f"book-{self._days[day]}.parquet"
+    def _cache_file(self, day: int) -> Path | None:
+        if self.config.cache_dir is None:
+            return None
+        return self.config.cache_dir / self.config.fingerprint() / f"book-{self._days[day]}.parquet"
+
+    def _is_cached(self, day: int) -> bool:
+        path = self._cache_file(day)
+        return path is not None and path.is_file()
 
     def _load(self, day: int) -> Book | None:
         path = self._cache_file(day)
-        if self.config.cache_dir is None or not path.is_file():
+        if path is None or not path.is_file():
             return None
         frame = pl.read_parquet(path)
         return Book(**{name: frame[name].to_numpy() for name in frame.columns})
 
     def _save(self, day: int, book: Book) -> None:
         path = self._cache_file(day)
-        if self.config.cache_dir is None or path.is_file():
+        if path is None or path.is_file():
             return
-        self.config.cache_dir.mkdir(parents=True, exist_ok=True)
-        partial = path.with_suffix(".partial")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        # Another process may be writing the same bytes: each under its own name, the last rename wins.
+        partial = path.with_suffix(f".{os.getpid()}.partial")
         pl.DataFrame({f.name: getattr(book, f.name) for f in fields(book)}).write_parquet(partial)
         partial.rename(path)
 

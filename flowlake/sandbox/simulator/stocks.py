@@ -16,7 +16,8 @@ GRID = np.linspace(0.0, 1.0, 40)
 """Fractions of the trading day at which spot is drawn; between them it is interpolated."""
 
 _SESSIONS_PER_YEAR = 252.0
-_QUARTER = 63
+QUARTER = 63
+"""Sessions between a company's releases, and between its dividends."""
 _BRIDGE_TERMS = 6
 
 
@@ -153,7 +154,7 @@ def _autoregression(rng: np.random.Generator, shape: tuple[int, ...], rho: float
 def _earnings_calendar(universe: pl.DataFrame, days: int) -> np.ndarray:
     """Whether the open of each day reflects a release after the close before (days x underlyings)."""
     offset = universe["earnings_offset"].to_numpy()
-    return (np.arange(days)[:, None] % _QUARTER == offset) & (offset >= 0)
+    return (np.arange(days)[:, None] % QUARTER == offset) & (offset >= 0)
 
 
 def _next_earnings(earnings: np.ndarray) -> np.ndarray:
@@ -162,7 +163,7 @@ def _next_earnings(earnings: np.ndarray) -> np.ndarray:
     has_any = earnings.any(axis=0)
     # Beyond the simulated days the quarterly rhythm continues.
     first = earnings.argmax(axis=0)
-    following = np.where(has_any, first + _QUARTER * (1 + (days - 1 - first) // _QUARTER), 10**6)
+    following = np.where(has_any, first + QUARTER * (1 + (days - 1 - first) // QUARTER), 10**6)
     for day in range(days - 1, -1, -1):
         upcoming[day] = following
         following = np.where(earnings[day], day, following)
@@ -229,7 +230,7 @@ def _paths(
 ) -> tuple[Floats, Floats, Floats, Dividends]:
     days, n = diffuse.shape
     yields = universe["dividend_yield"].to_numpy()
-    offset = rng.integers(0, _QUARTER, n)
+    offset = universe["dividend_offset"].to_numpy()
     overnight = 0.25 + 0.1 * rng.standard_normal((days, n))
     drift = RISK_FREE_RATE / _SESSIONS_PER_YEAR - 0.5 * (level**2) / _SESSIONS_PER_YEAR
     open_, close, previous = (np.empty((days, n)) for _ in range(3))
@@ -241,14 +242,14 @@ def _paths(
         today = splits.day == day
         ratio[splits.underlying[today]] = splits.from_[today] / splits.to[today]
         previous[day] = price
-        goes_ex = day % _QUARTER == offset
+        goes_ex = day % QUARTER == offset
         basis = price * ratio - np.where(goes_ex, np.minimum(pending, 0.3 * price), 0.0)
         pending = np.where(goes_ex, 0.0, pending)
         open_[day] = np.maximum(basis * np.exp(gap[day] + overnight[day] * diffuse[day]), 0.05)
         close[day] = np.maximum(open_[day] * np.exp((1 - overnight[day]) * diffuse[day] + drift[day]), 0.05)
         open_[day], close[day] = np.round(open_[day], 2), np.round(close[day], 2)
         price = close[day]
-        declares = ((day + 20) % _QUARTER == offset) & (yields > 0)
+        declares = ((day + 20) % QUARTER == offset) & (yields > 0)
         amount = np.where(declares, np.round(yields / 4 * price, 2), 0.0)
         pending = np.where(declares, amount, pending)
         who = np.flatnonzero(amount > 0)

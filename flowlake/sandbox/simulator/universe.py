@@ -79,7 +79,8 @@ def build_universe(config: SimulatorConfig) -> pl.DataFrame:
     Columns: ticker, name, type ('CS', 'ETF', 'INDEX'), primary_exchange, cik, market_cap (USD, null for index and
     funds), sector (index into `SECTORS`), beta, price (first close of the history), own_volatility and long_volatility
     (annualised decimal), option_volume (mean contracts a day), tier (0 illiquid .. 4, 5 for the anchors),
-    share_volume (mean shares a day), dividend_yield (annual decimal), earnings_offset (session modulo 63 of the
+    share_volume (mean shares a day), dividend_yield (annual decimal), dividend_offset (session
+    modulo 63 of the ex-day, -1 for none), earnings_offset (session modulo 63 of the
     release, -1 for none), earnings_move (standard deviation of the overnight log return).
     """
     rng = config.stream("universe")
@@ -96,6 +97,7 @@ def build_universe(config: SimulatorConfig) -> pl.DataFrame:
     beta = np.clip(1.0 + 0.35 * rng.standard_normal(n), 0.2, 2.2)
     pays = (rng.random(n) < 0.35 + 0.1 * np.clip(size, -2, 2)) & (own < 0.5)
     names = _names(rng, n)
+    ex_days = rng.integers(0, 63, n).astype(np.int16)
     companies = pl.DataFrame(
         {
             "ticker": _tickers(rng, n),
@@ -112,6 +114,7 @@ def build_universe(config: SimulatorConfig) -> pl.DataFrame:
             "tier": np.searchsorted(_TIER_EDGES, volume, side="right").astype(np.int16),
             "share_volume": 25.0 * volume**0.75 * 500.0 / np.sqrt(price),
             "dividend_yield": np.where(pays, rng.uniform(0.005, 0.045, n), 0.0),
+            "dividend_offset": np.where(pays, ex_days, -1),
             "earnings_offset": np.where(is_fund, -1, rng.integers(0, 63, n)).astype(np.int16),
             "earnings_move": np.clip(0.055 * np.exp(0.4 * rng.standard_normal(n)) * (own / 0.4) ** 0.5, 0.02, 0.25),
         }
@@ -148,6 +151,7 @@ def _anchors(config: SimulatorConfig) -> pl.DataFrame:
             "tier": np.full(n, 5, np.int16),
             "share_volume": [0.0, 7e7, 5e7, 3e7],
             "dividend_yield": [0.0, 0.012, 0.006, 0.011],
+            "dividend_offset": np.array([-1, 14, 15, 16], np.int16),
             "earnings_offset": np.full(n, -1, np.int16),
             "earnings_move": np.zeros(n),
         },
