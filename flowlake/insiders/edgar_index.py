@@ -1,6 +1,7 @@
 """EDGAR's lists of filings as frames: the getcurrent feed, daily and full indexes, submissions, the ticker map.
 
-Every list names a filing once per role (issuer, each owner); `ownership_filings` reduces it to Forms 3, 4 and 5, each once.
+Every list names a filing once per role (issuer, each owner); `ownership_filings` reduces it to Forms 3, 4 and 5, each
+once.
 """
 
 from __future__ import annotations
@@ -30,8 +31,8 @@ INDEX = pl.Schema(
         "path": pl.String,
     }
 )
-"""One row per filing and role: `role` ('issuer', 'reporting') and `listed_at` (UTC) only where the feed says them; `path`
-is the submission's place below Archives/."""
+"""One row per filing and role: `role` ('issuer', 'reporting') and `listed_at` (UTC) only where the feed says them;
+`path` is the submission's place below Archives/."""
 
 _ATOM = "{http://www.w3.org/2005/Atom}"
 _TITLE = re.compile(r"^(?P<form>.+?) - (?P<name>.*) \((?P<cik>\d{1,10})\) \((?P<role>[A-Za-z ]+)\)$", re.DOTALL)
@@ -93,7 +94,7 @@ def parse_index(content: bytes) -> pl.DataFrame:
     """
     text = content.decode("iso-8859-1")
     head, rule, body = text.partition("\n-----")
-    if not rule or "File" not in head and "URL" not in head:
+    if not rule or ("File" not in head and "URL" not in head):
         raise MalformedIndex("the answer has no header of an EDGAR index")
     lines = [line for line in body.split("\n")[1:] if line.strip()]
     read = _pipe_line if "|" in head else _fixed_line(head)

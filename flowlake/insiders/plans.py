@@ -1,7 +1,8 @@
 """Rule 10b5-1 trading plans: what the box, the footnotes and the remarks of a filing say.
 
 The box (since 2023) speaks for the whole filing and is sometimes wrong: six Apple filings of 2023 leave it unticked
-while a footnote names a plan adopted earlier. A footnote speaks for the rows it hangs on. Both are kept, with the source.
+while a footnote names a plan adopted earlier. A footnote speaks for the rows it hangs on. Both are kept, with the
+source.
 """
 
 from __future__ import annotations

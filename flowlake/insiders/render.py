@@ -1,4 +1,4 @@
-"""Typed records back to ownership XML and full submissions: for the sandbox's filings, and to prove that nothing is lost."""
+"""Typed records back to ownership XML and submissions: the sandbox's filings, and the proof that nothing is lost."""
 
 from __future__ import annotations
 

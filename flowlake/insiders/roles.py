@@ -26,7 +26,7 @@ SENIOR_ROLES = ROLES[: ROLES.index("general_counsel")]
 _PATTERNS: tuple[tuple[str, str], ...] = (
     ("officer", r"\b(?:former|ex|retired)\b"),
     # "CEO Web Services" heads a division; that is a chief officer, not the chief executive.
-    ("ceo", r"(?:\bceo\b|chief exec\w*(?: officer)?|principal executive(?: officer)?)\.?\s*(?:$|[,&/;()-]|and\b|of the )"),
+    ("ceo", r"(?:\bceo\b|(?:chief|principal) exec\w*(?: officer)?)\.?\s*(?:$|[,&/;()-]|and\b|of the )"),
     ("cfo", r"\bcfo\b|chief financ|principal financial"),
     ("coo", r"\bcoo\b|chief operat"),
     ("general_counsel", r"general counsel|chief legal|\bclo\b|\bgc\b"),

@@ -1,0 +1,416 @@
+"""EDGAR on the loopback: the endpoints flowlake reads, over synthetic filings or over recorded ones.
+
+The server shows EDGAR as of a moment: filings accepted later do not exist yet. It enforces the SEC's manners (a
+User-Agent with a contact, a request rate) and answers breaches with a block page as the SEC does.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime, timedelta
+from html import escape
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
+
+from flowlake import calendar
+from flowlake.insiders.ownership import (
+    Footnote,
+    FootnoteLink,
+    Owner,
+    OwnershipDocument,
+    Signature,
+    Transaction,
+    parse,
+)
+from flowlake.insiders.render import to_submission, to_xml
+from flowlake.insiders.submission import read_submission
+
+if TYPE_CHECKING:
+    import uvicorn
+    from starlette.applications import Starlette
+    from starlette.requests import Request
+    from starlette.responses import Response
+
+BLOCK_PAGE = (
+    b"<!DOCTYPE html><html><head><title>SEC.gov | Request Rate Threshold Exceeded</title></head>"
+    b"<body><h1>Your Request Originates from an Undeclared Automated Tool</h1></body></html>"
+)
+_ACCESSION = re.compile(r"(\d{10}-\d{2}-\d{6})(?:\.txt|-index\.htm)")
+_RULE = "-" * 141
+
+
+@dataclass(frozen=True, order=True)
+class ArchivedFiling:
+    """One submission of the archive: its place in time, the parties it is listed under, and its bytes."""
+
+    accepted_at: datetime
+    accession: str
+    form_type: str
+    issuer_cik: str
+    issuer_name: str
+    owners: tuple[tuple[str, str], ...]
+    content: bytes = field(compare=False, repr=False)
+
+    @property
+    def parties(self) -> list[tuple[str, str, str]]:
+        """(CIK, name, role) of everybody the filing is listed under."""
+        return [(self.issuer_cik, self.issuer_name, "Issuer"), *((cik, name, "Reporting") for cik, name in self.owners)]
+
+    @property
+    def filed_on(self) -> date:
+        """New York date of the acceptance."""
+        return self.accepted_at.astimezone(calendar.NEW_YORK).date()
+
+
+@dataclass(frozen=True)
+class Issuer:
+    """A company whose insiders file."""
+
+    cik: str
+    ticker: str
+    name: str
+    price: float
+
+
+def archive_document(document: OwnershipDocument, accession: str, accepted_at: datetime) -> ArchivedFiling:
+    """`document` as a submission accepted at `accepted_at` (an aware datetime)."""
+    period = document.period_of_report or accepted_at.astimezone(calendar.NEW_YORK).date()
+    content = to_submission(
+        to_xml(document), accession=accession, form_type=document.form_type, accepted_at=accepted_at, period=period
+    )
+    return _archived(document, accession, accepted_at, content)
+
+
+def synthetic_archive(
+    issuers: Sequence[Issuer], first: date, last: date, *, filings_per_day: int = 12, seed: int = 0
+) -> list[ArchivedFiling]:
+    """Filings of invented insiders of `issuers` for every session from `first` to `last`, in order of acceptance.
+
+    Deterministic in its arguments. The mix follows what was measured on EDGAR: four fifths after 16:00 New York, few
+    open-market purchases, most sales under plans, some joint filers, late filings and amendments.
+    """
+    rng = np.random.default_rng(seed)
+    filings: list[ArchivedFiling] = []
+    for day in calendar.sessions(first, last):
+        for number in range(filings_per_day):
+            issuer = issuers[int(rng.integers(len(issuers)))]
+            accepted_at = _acceptance(day, rng)
+            accession = f"{int(issuer.cik):010d}-{day:%y}-{(day.toordinal() % 3000) * 300 + number:06d}"
+            filings.append(archive_document(_invented(issuer, day, rng), accession, accepted_at))
+    return sorted(filings)
+
+
+def recorded_archive(folder: Path) -> list[ArchivedFiling]:
+    """The real filings in `folder` (`full_submission_txt` and `ownership_xml`), in order of acceptance.
+
+    Bare XML has no acceptance time: it gets 18:00 New York of its last signature date, which is invented.
+    """
+    filings: dict[str, ArchivedFiling] = {}
+    for path in sorted((folder / "full_submission_txt").glob("*.txt*")):
+        if _ACCESSION.search(path.name) is None and not path.name.endswith(".txt"):
+            continue
+        content = path.read_bytes()
+        if b"<ACCEPTANCE-DATETIME>" not in content[:5000]:
+            continue
+        submission = read_submission(content)
+        if submission.accepted_at and b"ownershipDocument" in submission.document:
+            document = parse(submission.document)
+            filings[submission.accession] = _archived(document, submission.accession, submission.accepted_at, content)
+    for path in sorted((folder / "ownership_xml").glob("*.xml")):
+        if re.fullmatch(r"\d{10}-\d{2}-\d{6}", path.stem) and path.stem not in filings:
+            document = parse(path.read_bytes())
+            filings[path.stem] = archive_document(document, path.stem, _signed_at(document))
+    return sorted(filings.values())
+
+
+class EdgarArchive:
+    """EDGAR's answers over a list of filings, as of a moment."""
+
+    def __init__(self, filings: Iterable[ArchivedFiling], issuers: Sequence[Issuer] = ()) -> None:
+        self.filings = sorted(filings)
+        self.issuers = list(issuers)
+        self._by_accession = {filing.accession: filing for filing in self.filings}
+
+    def until(self, now: datetime) -> list[ArchivedFiling]:
+        """What was accepted by `now`."""
+        return [filing for filing in self.filings if filing.accepted_at <= now]
+
+    def current(self, now: datetime, form: str, start: int, count: int) -> bytes:
+        """A page of the getcurrent feed: newest first, once per party, form matched by prefix as EDGAR does."""
+        entries = [
+            (filing, party)
+            for filing in reversed(self.until(now))
+            if filing.form_type.startswith(form)
+            for party in filing.parties
+        ]
+        stamp = now.astimezone(calendar.NEW_YORK).isoformat(timespec="seconds")
+        body = "".join(_atom_entry(filing, party) for filing, party in entries[start : start + count])
+        return (
+            '<?xml version="1.0" encoding="ISO-8859-1" ?>\n<feed xmlns="http://www.w3.org/2005/Atom">\n'
+            f"<title>Latest Filings</title>\n<updated>{stamp}</updated>\n{body}</feed>\n"
+        ).encode("iso-8859-1", "xmlcharrefreplace")
+
+    def daily_index(self, now: datetime, day: date) -> bytes | None:
+        """The form index of `day`, published at 22:00 New York; None before, and where nothing was filed."""
+        published = datetime(day.year, day.month, day.day, 22, tzinfo=calendar.NEW_YORK)
+        filings = [filing for filing in self.until(now) if filing.filed_on == day]
+        if now < published or not filings:
+            return None
+        head = f"Form Type   {'Company Name':<62}CIK         Date Filed  File Name\n{_RULE}\n"
+        rows = (
+            (filing.form_type, name, cik, filing.accession) for filing in filings for cik, name, _ in filing.parties
+        )
+        lines = (
+            f"{form:<12}{name[:60]:<62}{int(cik):<12}{day:%Y%m%d}    edgar/data/{int(cik)}/{accession}.txt         "
+            for form, name, cik, accession in sorted(rows)
+        )
+        return (f"Description:           Daily Index\n \n{head}" + "\n".join(lines) + "\n").encode()
+
+    def full_index(self, now: datetime, year: int, quarter: int) -> bytes:
+        """The master index of a quarter."""
+        lines = [
+            f"{int(cik)}|{name}|{filing.form_type}|{filing.filed_on}|edgar/data/{int(cik)}/{filing.accession}.txt"
+            for filing in self.until(now)
+            if (filing.filed_on.year, (filing.filed_on.month - 1) // 3 + 1) == (year, quarter)
+            for cik, name, _ in filing.parties
+        ]
+        head = f"Description: Master Index\n\nCIK|Company Name|Form Type|Date Filed|Filename\n{_RULE}\n"
+        return (head + "\n".join(sorted(lines)) + "\n").encode()
+
+    def submission(self, now: datetime, accession: str) -> bytes | None:
+        """The submission, None where there is none yet."""
+        filing = self._by_accession.get(accession)
+        return filing.content if filing and filing.accepted_at <= now else None
+
+    def submissions(self, now: datetime, cik: str) -> bytes | None:
+        """The submissions list of a party, None where nobody has this CIK."""
+        mine = [filing for filing in reversed(self.until(now)) if cik in {party[0] for party in filing.parties}]
+        if not mine:
+            return None
+        recent = {
+            "accessionNumber": [filing.accession for filing in mine],
+            "filingDate": [filing.filed_on.isoformat() for filing in mine],
+            "form": [filing.form_type for filing in mine],
+        }
+        return json.dumps({"cik": str(int(cik)), "filings": {"recent": recent, "files": []}}).encode()
+
+    def company_tickers(self) -> bytes:
+        """The ticker map."""
+        rows = [
+            {"cik_str": int(each.cik), "ticker": each.ticker.replace(".", "-"), "title": each.name}
+            for each in self.issuers
+        ]
+        return json.dumps({str(number): row for number, row in enumerate(rows)}).encode()
+
+
+@dataclass
+class Manners:
+    """What the server demands, and what it saw."""
+
+    requests_per_second: float | None = None
+    block_seconds: float = 600.0
+    paths: list[str] = field(default_factory=list)
+    times: list[float] = field(default_factory=list)
+    _blocked_until: float = 0.0
+
+    def refuses(self, request: Request) -> bool:
+        """Whether the request is answered with the block page: no contact in the User-Agent, or too fast."""
+        now = time.monotonic()
+        self.paths.append(str(request.url.path))
+        self.times.append(now)
+        if "@" not in request.headers.get("user-agent", ""):
+            return True
+        if self.requests_per_second and sum(now - seen < 1 for seen in self.times) > self.requests_per_second:
+            self._blocked_until = now + self.block_seconds
+        return now < self._blocked_until
+
+
+def edgar_app(
+    archive: EdgarArchive,
+    clock: Callable[[], datetime],
+    manners: Manners | None = None,
+    recorded: Mapping[str, bytes] | None = None,
+) -> Starlette:
+    """EDGAR's endpoints over `archive` as of `clock()`; `recorded` answers by path (and query) win over it."""
+    from starlette.applications import Starlette
+    from starlette.responses import Response
+    from starlette.routing import Route
+
+    rules, fixed = manners or Manners(), recorded or {}
+    denied = b"<?xml version='1.0'?><Error><Code>AccessDenied</Code></Error>"
+
+    def answer(request: Request) -> Response:
+        if rules.refuses(request):
+            return Response(BLOCK_PAGE, 403, media_type="text/html")
+        query = f"?{request.url.query}" if request.url.query else ""
+        body = fixed.get(f"{request.url.path}{query}")
+        if body is None:
+            body = _answer(archive, clock(), request)
+        return Response(denied, 403, media_type="application/xml") if body is None else Response(body)
+
+    return Starlette(routes=[Route("/{path:path}", answer)])
+
+
+class EdgarServer:
+    """Serves an EDGAR sandbox on 127.0.0.1 and a free port, in a thread, while the context lasts."""
+
+    def __init__(
+        self,
+        archive: EdgarArchive,
+        *,
+        clock: Callable[[], datetime] | datetime,
+        manners: Manners | None = None,
+        recorded: Mapping[str, bytes] | None = None,
+    ) -> None:
+        self.manners = manners or Manners()
+        now = clock if callable(clock) else lambda: clock
+        self._app = edgar_app(archive, now, self.manners, recorded)
+        self._server: uvicorn.Server | None = None
+        self._thread: threading.Thread | None = None
+        self.base_url = ""
+
+    def __enter__(self) -> Self:
+        import uvicorn
+
+        listening = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+        listening.bind(("127.0.0.1", 0))
+        listening.listen()
+        self.base_url = f"http://127.0.0.1:{listening.getsockname()[1]}"
+        self._server = uvicorn.Server(uvicorn.Config(self._app, log_config=None, access_log=False, lifespan="off"))
+        self._thread = threading.Thread(target=self._server.run, args=([listening],), name="edgar", daemon=True)
+        self._thread.start()
+        while not self._server.started:
+            if not self._thread.is_alive():
+                raise RuntimeError("the EDGAR sandbox stopped before it listened; the log says why")
+            time.sleep(0.005)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        assert self._server is not None and self._thread is not None, "__enter__ sets both"
+        self._server.should_exit = True
+        self._thread.join(timeout=10)
+
+
+def _answer(archive: EdgarArchive, now: datetime, request: Request) -> bytes | None:
+    path, query = request.url.path, request.query_params
+    if path == "/cgi-bin/browse-edgar":
+        count = min(int(query.get("count", "40")), 100)
+        return archive.current(now, query.get("type", ""), int(query.get("start", "0")), count)
+    if path == "/files/company_tickers.json":
+        return archive.company_tickers()
+    if found := re.fullmatch(r"/Archives/edgar/daily-index/\d{4}/QTR\d/form\.(\d{8})\.idx", path):
+        return archive.daily_index(now, datetime.strptime(found.group(1), "%Y%m%d").date())
+    if found := re.fullmatch(r"/Archives/edgar/full-index/(\d{4})/QTR(\d)/master\.idx", path):
+        return archive.full_index(now, int(found.group(1)), int(found.group(2)))
+    if found := re.fullmatch(r"/submissions/CIK(\d{10})\.json", path):
+        return archive.submissions(now, found.group(1))
+    if path.startswith("/Archives/edgar/data/") and (found := _ACCESSION.search(path)):
+        return archive.submission(now, found.group(1))
+    return None
+
+
+def _atom_entry(filing: ArchivedFiling, party: tuple[str, str, str]) -> str:
+    cik, name, role = party
+    folder = f"/Archives/edgar/data/{int(cik)}/{filing.accession.replace('-', '')}"
+    updated = filing.accepted_at.astimezone(calendar.NEW_YORK).isoformat(timespec="seconds")
+    return (
+        f"<entry>\n<title>{escape(f'{filing.form_type} - {name} ({cik}) ({role})')}</title>\n"
+        f'<link rel="alternate" type="text/html" href="https://www.sec.gov{folder}/{filing.accession}-index.htm"/>\n'
+        f'<summary type="html">\n &lt;b&gt;Filed:&lt;/b&gt; {filing.filed_on} &lt;b&gt;AccNo:&lt;/b&gt; '
+        f"{filing.accession} &lt;b&gt;Size:&lt;/b&gt; 8 KB\n</summary>\n<updated>{updated}</updated>\n"
+        f'<category scheme="https://www.sec.gov/" label="form type" term="{filing.form_type}"/>\n'
+        f"<id>urn:tag:sec.gov,2008:accession-number={filing.accession}</id>\n</entry>\n"
+    )
+
+
+def _archived(document: OwnershipDocument, accession: str, accepted_at: datetime, content: bytes) -> ArchivedFiling:
+    return ArchivedFiling(
+        accepted_at=accepted_at,
+        accession=accession,
+        form_type=document.form_type,
+        issuer_cik=document.issuer_cik,
+        issuer_name=document.issuer_name or "",
+        owners=tuple((owner.owner_cik, owner.owner_name or "") for owner in document.owners),
+        content=content,
+    )
+
+
+def _signed_at(document: OwnershipDocument) -> datetime:
+    days = [signature.signed_on for signature in document.signatures if signature.signed_on]
+    day = max(days) if days else document.period_of_report
+    if day is None:
+        raise ValueError("the document has neither a signature date nor a period")
+    return datetime(day.year, day.month, day.day, 18, tzinfo=calendar.NEW_YORK).astimezone(UTC)
+
+
+def _acceptance(day: date, rng: np.random.Generator) -> datetime:
+    """A moment of the day: four fifths between 16:00 and 21:59 New York, the rest from 06:00."""
+    minute = int(rng.integers(16 * 60, 22 * 60)) if rng.random() < 0.8 else int(rng.integers(6 * 60, 16 * 60))
+    midnight = datetime(day.year, day.month, day.day, tzinfo=calendar.NEW_YORK)
+    return (midnight + timedelta(minutes=minute, seconds=int(rng.integers(60)))).astimezone(UTC)
+
+
+_ROLES: tuple[dict[str, Any], ...] = (
+    {"is_director": True},
+    {"is_officer": True, "officer_title": "Chief Executive Officer"},
+    {"is_officer": True, "officer_title": "Chief Financial Officer"},
+    {"is_officer": True, "officer_title": "See Remarks"},
+    {"is_ten_percent_owner": True},
+)
+_KINDS = ("S", "S", "S", "F", "M", "A", "P", "G")
+
+
+def _invented(issuer: Issuer, day: date, rng: np.random.Generator) -> OwnershipDocument:
+    position = int(rng.integers(len(_ROLES)))
+    traded = calendar.previous_session(day, 1 if rng.random() < 0.95 else 6)
+    code = _KINDS[int(rng.integers(len(_KINDS)))]
+    planned = code == "S" and rng.random() < 0.6
+    shares = float(rng.integers(1, 200) * 100)
+    price = {"P": issuer.price, "S": issuer.price, "F": issuer.price}.get(code, 0.0)
+    acquired = code in ("P", "M", "A")
+    owners = [_invented_owner(issuer, position)]
+    if rng.random() < 0.08:
+        owners.append(_invented_owner(issuer, (position + 1) % len(_ROLES)))
+    row = Transaction(
+        form_table="nonderivative",
+        row_number=1,
+        security_title="Common Stock",
+        transaction_date=traded,
+        form_type="4",
+        code=code,
+        equity_swap=False,
+        shares=shares,
+        price_per_share=round(price * (1 + 0.01 * float(rng.normal())), 4),
+        acquired_disposed="A" if acquired else "D",
+        shares_owned_following=float(rng.integers(1, 5000) * 100),
+        direct_indirect="D",
+        footnotes=(FootnoteLink("code", "F1"),) if planned else (),
+    )
+    adopted = f"{calendar.previous_session(day, 120):%B %d, %Y}"
+    return OwnershipDocument(
+        form_type="4",
+        schema_version="X0609",
+        period_of_report=traded,
+        issuer_cik=issuer.cik,
+        issuer_name=issuer.name,
+        issuer_symbol=issuer.ticker,
+        owners=tuple(owners),
+        aff10b5_one=planned,
+        transactions=(row,),
+        footnotes=(Footnote("F1", f"Sold under a Rule 10b5-1 trading plan adopted on {adopted}."),) if planned else (),
+        remarks="Chief Operating Officer" if position == 3 else None,
+        signatures=(Signature("/s/ Invented Insider", day),),
+    )
+
+
+def _invented_owner(issuer: Issuer, position: int) -> Owner:
+    cik = f"{7_000_000_000 + int(issuer.cik) * 10 + position:010d}"
+    return Owner(owner_cik=cik, owner_name=f"Invented Insider {position + 1} of {issuer.ticker}", **_ROLES[position])

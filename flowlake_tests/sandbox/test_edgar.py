@@ -1,0 +1,64 @@
+from __future__ import annotations
+
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from flowlake.insiders.edgar_index import ownership_filings, parse_current, parse_index
+from flowlake.insiders.tables import Filed, read
+from flowlake.sandbox.edgar import EdgarArchive, Issuer, recorded_archive, synthetic_archive
+
+ISSUERS = [Issuer("0000000101", "ACME", "Acme Corp", 20.0)]
+DAY = date(2026, 3, 4)
+NIGHT = datetime(2026, 3, 5, 5, tzinfo=UTC)
+
+
+def _archive() -> EdgarArchive:
+    return EdgarArchive(synthetic_archive(ISSUERS, DAY, DAY, filings_per_day=60), ISSUERS)
+
+
+def test_the_same_arguments_give_the_same_bytes():
+    assert [each.content for each in _archive().filings] == [each.content for each in _archive().filings]
+
+
+def test_every_synthetic_filing_is_read_back_with_its_accession_and_time():
+    for filing in _archive().filings:
+        found = read(filing.content, "simulated")
+        assert isinstance(found, Filed)
+        assert (found.accession, found.accepted_at) == (filing.accession, filing.accepted_at)
+        assert found.document.problems == ()
+
+
+def test_a_filing_does_not_exist_before_it_was_accepted():
+    archive = _archive()
+    filing = archive.filings[30]
+    before = filing.accepted_at - timedelta(seconds=1)
+    assert archive.submission(before, filing.accession) is None
+    assert filing.accession not in set(parse_current(archive.current(before, "4", 0, 100))["accession"])
+    assert archive.submission(filing.accepted_at, filing.accession) == filing.content
+
+
+def test_the_index_of_a_day_appears_at_night():
+    archive = _archive()
+    assert archive.daily_index(NIGHT - timedelta(hours=4), DAY) is None
+    content = archive.daily_index(NIGHT, DAY)
+    assert content is not None
+    assert ownership_filings(parse_index(content)).height == 60
+
+
+def test_the_feed_matches_forms_by_prefix_and_lists_every_party():
+    archive = _archive()
+    entries = parse_current(archive.current(NIGHT, "4", 0, 1000))
+    assert entries.height == sum(len(filing.parties) for filing in archive.filings)
+    assert parse_current(archive.current(NIGHT, "3", 0, 100)).is_empty()
+
+
+@pytest.mark.real_data
+def test_real_filings_can_be_served(shared_data: Path):
+    filings = recorded_archive(shared_data / "sec")
+    assert len(filings) > 400
+    for filing in filings:
+        found = read(filing.content, "recorded")
+        assert isinstance(found, Filed)
+        assert (found.accession, found.accepted_at) == (filing.accession, filing.accepted_at)
