@@ -53,20 +53,19 @@ def main() -> None:
         chain = volume_today(market.chain(calendar.session_close(session)), session)
         stocks = market.tickers(session).filter(pl.col("type") == "CS")["ticker"]
         hits = barchart_hits(chain).filter(pl.col("underlying").is_in(stocks.to_list()))
-        rows.append((chain.height, float((chain["volume"] == 0).mean() or 0), hits.height))
-        traded, held = chain["volume"].sum() / 1e6, chain["open_interest"].sum() / 1e6
+        rows.append((chain.height, chain.filter(pl.col("volume") == 0).height / chain.height, hits.height))
+        traded, held = (chain[name].to_numpy().sum() / 1e6 for name in ("volume", "open_interest"))
         print(
             f"{session}  contracts {chain.height:>9,}  zero volume {rows[-1][1]:.3f}  traded {traded:6.2f} M  "
-            f"open {held:6.1f} M  Barchart hits on stocks {hits.height:>5} in {hits['underlying'].n_unique():>4} names  "
+            f"open {held:6.1f} M  Barchart hits {hits.height:>5} in {hits['underlying'].n_unique():>4} stocks  "
             f"{time.perf_counter() - began:5.2f} s",
             flush=True,
         )
     count = len(rows)
     contracts, zero, hits_mean = (sum(row[k] for row in rows) / count for k in range(3))
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
-    print(
-        f"mean of {count} sessions: {contracts:,.0f} contracts, zero {zero:.3f}, Barchart {hits_mean:.0f}; peak {peak:.2f} GB"
-    )
+    means = f"{contracts:,.0f} contracts, zero {zero:.3f}, Barchart {hits_mean:.0f}"
+    print(f"mean of {count} sessions: {means}; peak memory {peak:.2f} GB")
     if options.check:
         _verdict("zero-volume share", zero, ZERO_SHARE)
         _verdict("Barchart hits a day", hits_mean, BARCHART_HITS)

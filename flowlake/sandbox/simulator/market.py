@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from bisect import bisect_right
 from collections import OrderedDict
 from collections.abc import Callable
@@ -92,6 +93,8 @@ class Simulator:
         self._listings = build_listings(config, self._universe, self._paths)
         self._prints = planning.choose_prints(config, self._universe, self._paths, self._listings, self._episodes)
         self._order, self._prefixes = _contract_order(self._listings)
+        # A server asks from several threads; the memories below are filled by one at a time.
+        self._lock = threading.RLock()
         self._books: OrderedDict[int, Book] = OrderedDict()
         self._flows: OrderedDict[int, Flow] = OrderedDict()
         self._spots: OrderedDict[int, np.ndarray] = OrderedDict()
@@ -278,18 +281,19 @@ class Simulator:
             opened, closed = calendar.session_open(today), calendar.session_close(today)
             return Moment(day, min((at - opened) / (closed - opened), 1.0), False, ordinal(today))
         # Before the open: yesterday's picture, without what has expired, positions updated once they are published.
-        shown = calendar.previous_session(today) if calendar.is_session(today) or today.weekday() < 5 else None
-        day = self._day(shown or calendar.previous_session(today))
+        day = self._day(calendar.previous_session(today))
         published = calendar.is_session(today) and local.time() >= OPEN_INTEREST_PUBLISHED
         return Moment(day, 1.0, published, ordinal(today))
 
     # -- state -----------------------------------------------------------------------------------------------------
 
     def _path(self, day: int) -> np.ndarray:
-        return _remember(self._spots, day, 4, lambda: intraday_path(self.config, self._paths, day))
+        with self._lock:
+            return _remember(self._spots, day, 4, lambda: intraday_path(self.config, self._paths, day))
 
     def _flow(self, day: int) -> Flow:
-        return _remember(self._flows, day, 2, lambda: self._draw(day))
+        with self._lock:
+            return _remember(self._flows, day, 2, lambda: self._draw(day))
 
     def _draw(self, day: int) -> Flow:
         ids = self._listings.live(day)
@@ -304,6 +308,11 @@ class Simulator:
         )
 
     def _book(self, day: int) -> Book:
+        with self._lock:
+            return self._finish(day)
+
+    def _finish(self, day: int) -> Book:
+        """The book of `day`, made from the nearest earlier one that is still known."""
         if day in self._books:
             self._books.move_to_end(day)
             return self._books[day]
