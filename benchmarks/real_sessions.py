@@ -1,4 +1,4 @@
-"""`make real`: the recorded sessions of ../shared/data through HTTP into an empty lake, end to end, and what came of it.
+"""`make real`: the recorded sessions of ../shared/data through HTTP into an empty lake, and what came of it.
 
 Prints rows per table, seconds per stage, requests per second and peak memory, and checks what must hold on real data:
 holiday copies refused, no open-interest alarm across a split, the build-up in PYPL among the top of its session.
@@ -100,7 +100,7 @@ def _refused(base_url: str, day: date) -> tuple[str, bool, str]:
     headers = {"Authorization": f"Bearer {services.SANDBOX_KEY}", "X-Sandbox-Clock": f"{day}T20:20:00+00:00"}
     answer = httpx.get(f"{base_url}/v3/snapshot/options/AAPL", headers=headers)
     reason = re.sub(r"\s+", " ", refused.stderr).strip().removeprefix("flowlake: ")
-    # Outside the window of sessions the sandbox has nothing; inside, the moment of a closed day shows the session before.
+    # On a closed day the sandbox shows the session before, or nothing; never a row that claims to be of that day.
     shown = answer.json().get("results", [{}])[0].get("day", {}).get("last_updated", 0) if answer.is_success else 0
     copied = date.fromtimestamp(shown / 1e9) == day if shown else False
     return f"holiday copy {day} refused", refused.returncode != 0 and not copied, reason

@@ -22,7 +22,7 @@ CLOSE = time(16, 0)
 EARLY_CLOSE = time(13, 0)
 
 _FILE = Path(__file__).with_name("nyse_calendar.json")
-_FIRST, _LAST = date(2004, 1, 1), date(2030, 12, 31)
+_FIRST, _LAST = date(2004, 1, 1), date(2040, 12, 31)
 
 
 class NotASession(ValueError):

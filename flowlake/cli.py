@@ -255,14 +255,15 @@ def retention(
     settings = get_settings()
     lake = Lake.open(settings.data_dir)
     plan = plan_retention(lake, calendar.latest_closed_session(datetime.now(UTC)), settings.lake)
-    grid = Grid("table", "partition", "files", "MB", "why")
+    grid = Grid("action", "table", "partition", "files", "MB", "why")
     for row in plan.iter_rows(named=True):
-        grid.add_row(row["table"], row["partition"], str(row["files"]), f"{row['bytes'] / 1e6:.2f}", row["reason"])
+        size = f"{row['bytes'] / 1e6:.2f}"
+        grid.add_row(row["action"], row["table"], row["partition"], str(row["files"]), size, row["reason"])
     console.print(grid)
     if not apply:
         console.print(f"{plan.height} entries would be deleted; run with --apply to delete them")
         return
-    apply_retention(lake, plan)
+    apply_retention(lake, plan, run_id="command line")
     console.print(f"{plan.height} entries deleted")
 
 

@@ -13,6 +13,15 @@ from flowlake.settings import SANDBOX_ENV, Settings
 
 _NEEDED_GB = 10.0
 _MAX_SKEW_SECONDS = 30.0
+_NEEDED = frozenset({"option chain snapshot", "stock snapshot"})
+_WITHOUT = {
+    "option chain snapshot": "no option chains, so nothing works; the plan needs snapshots",
+    "stock snapshot": "no stock prices, so no moneyness and no forwards",
+    "quotes": "volatilities come from last prices and most untraded contracts have none",
+    "trades": "no last trades; day bars still give volume",
+    "open interest": "no open-interest alarms and no confirmation",
+    "underlying price": "spot comes from the stock snapshot",
+}
 
 
 @dataclass(frozen=True)
@@ -76,15 +85,23 @@ def _lake(settings: Settings) -> Finding:
 
 
 def _api(settings: Settings, now: datetime) -> list[Finding]:
-    from flowlake.sources.polygon import probe
+    from flowlake.sources.polygon import BlockingPolygonClient
 
-    report = probe(settings.api, settings.api_key)
-    findings = [Finding("API", ok=True, says=f"{settings.api.base_url} answers and accepts the key")]
-    if report.server_time is not None:
-        skew = abs((report.server_time - now).total_seconds())
-        # A sandbox shows the time of its market, not of its machine.
-        if not settings.api.replay:
-            findings.append(Finding("clock", skew <= _MAX_SKEW_SECONDS, f"{skew:.0f} s from the vendor's clock"))
-    for capability in report.capabilities:
-        findings.append(Finding(capability.name, capability.available, capability.meaning))
-    return findings
+    with BlockingPolygonClient(settings.api, settings.api_key) as client:
+        status = client.market_status()
+        capabilities = client.probe()
+    findings = [Finding("API", ok=True, says=f"{settings.api.base_url} answers; the market is {status.market}")]
+    # A sandbox shows the time of its market, not of its machine.
+    if not settings.api.replay:
+        skew = abs((status.server_time - now).total_seconds())
+        findings.append(Finding("clock", skew <= _MAX_SKEW_SECONDS, f"{skew:.0f} s from the vendor's clock"))
+    return findings + [_capability(part.name, part.status, part.detail) for part in capabilities]
+
+
+def _capability(name: str, status: str, detail: str) -> Finding:
+    """What a plan lacks is only a fault where the pipeline cannot do without it."""
+    consequence = _WITHOUT.get(name, "")
+    if status == "ok" or not consequence:
+        return Finding(name, ok=status != "failed", says=f"{status.replace('_', ' ')} ({detail})")
+    needed = name in _NEEDED
+    return Finding(name, ok=not needed, says=f"{status.replace('_', ' ')}: {consequence} ({detail})")

@@ -41,7 +41,7 @@ def enforce_retention(context: dg.OpExecutionContext, config: RetentionConfig, l
     if not config.apply:
         context.log.info(f"{plan.height} entries would be deleted; run with apply: true to delete them")
         return
-    apply_retention(store, plan)
+    apply_retention(store, plan, run_id=context.run_id)
     context.log.info(f"{plan.height} entries deleted")
 
 

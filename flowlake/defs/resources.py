@@ -16,13 +16,11 @@ AFTER_CLOSE = timedelta(minutes=20)
 
 
 class LakeResource(dg.ConfigurableResource):
-    """The lake at `data_dir`."""
-
-    data_dir: str
+    """The lake in the data folder of the settings."""
 
     def open(self) -> Lake:
         """The lake, its layout made if absent."""
-        return Lake.open(Path(self.data_dir))
+        return Lake.open(get_settings().data_dir)
 
 
 class MarketResource(dg.ConfigurableResource):
@@ -56,21 +54,14 @@ class MarketResource(dg.ConfigurableResource):
 class ReportsResource(dg.ConfigurableResource):
     """Where rendered pages go."""
 
-    reports_dir: str
-
     @property
     def path(self) -> Path:
-        """The folder, made if absent."""
-        folder = Path(self.reports_dir)
+        """The folder of the settings, made if absent."""
+        folder = get_settings().reports_dir
         folder.mkdir(parents=True, exist_ok=True)
         return folder
 
 
 def resources() -> dict[str, dg.ConfigurableResource]:
-    """The resources of the code location, from the settings."""
-    settings = get_settings()
-    return {
-        "lake": LakeResource(data_dir=str(settings.data_dir)),
-        "market": MarketResource(),
-        "reports": ReportsResource(reports_dir=str(settings.reports_dir)),
-    }
+    """The resources of the code location; each reads the settings when it is used."""
+    return {"lake": LakeResource(), "market": MarketResource(), "reports": ReportsResource()}

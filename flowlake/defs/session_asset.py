@@ -15,10 +15,16 @@ from flowlake.defs.resources import LakeResource, MarketResource
 from flowlake.lake import Lake
 from flowlake.schemas import Table
 from flowlake.sources.chains import Progress
+from flowlake.sources.errors import CircuitOpen, Retryable
 
 OWNERS = ["team:flowlake"]
 SKIP_EXISTING = "flowlake/skip_existing"
 """Run tag: sessions already in the lake are left as they are, so that an interrupted backfill goes on where it was."""
+
+PASSING_FAULTS = (Retryable, CircuitOpen)
+"""Faults of the outside that the client's own retries did not outlast; the step is tried again later."""
+MAX_RETRIES = 2
+RETRY_SECONDS = 60
 
 _PREVIEW_ROWS = 5
 _PREVIEW_COLUMNS = 12
@@ -96,7 +102,6 @@ def session_asset(
     kinds: set[str],
     pool: str | None = None,
     exclusive: bool = False,
-    retry_policy: dg.RetryPolicy | None = None,
     code_version: str = "1",
     metadata: Metadata | None = None,
 ) -> Callable[[Build], dg.AssetsDefinition]:
@@ -121,7 +126,6 @@ def session_asset(
             metadata=_declared(main),
             code_version=code_version,
             pool=pool,
-            retry_policy=retry_policy,
         )
         def compute(context: dg.AssetExecutionContext, lake: LakeResource, market: MarketResource) -> None:
             tables = (main, *also)
@@ -205,10 +209,12 @@ def _build_sessions(
                 extra |= {f"rows {name}": frame.height for name, frame in frames.items() if name != main}
             recorded += [(asset.name, key, _facts(frames[asset.name], seconds) | extra) for asset in assets]
             context.log.info(f"{main} {key} ({number} of {len(keys)}): {frames[main].height:,} rows in {seconds:.1f} s")
-    except BaseException:
+    except BaseException as error:
         # A failing step emits no output, but the sessions it committed are in the lake: tell Dagster so.
         for name, key, facts in recorded:
             context.log_event(dg.AssetMaterialization(name, partition=key, metadata=facts))
+        if isinstance(error, PASSING_FAULTS):
+            raise dg.RetryRequested(max_retries=MAX_RETRIES, seconds_to_wait=RETRY_SECONDS) from error
         raise
     for name, key, facts in recorded:
         context.add_asset_metadata(facts, asset_key=name, partition_key=key)

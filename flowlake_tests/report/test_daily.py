@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import date
 from html.parser import HTMLParser
+from typing import Any
 
 import polars as pl
 import pytest
@@ -93,14 +94,14 @@ def chain_row(underlying: str, strike: float, right: str, volume: int, open_inte
     }
 
 
-def report(events: list[dict], underlying: str = "ABC", **more: object) -> DailyReport:
+def report(events: list[dict], underlying: str = "ABC", **more: Any) -> DailyReport:
     chain = [
         chain_row(underlying, 95.0, "P", 10, 500),
         chain_row(underlying, 100.0, "C", 4000, 250),
         chain_row(underlying, 105.0, "C", 0, None),
     ]
     chain = [row | {"contract_id": number} for number, row in enumerate(chain)]
-    fields: dict = {
+    fields: dict[str, Any] = {
         "session": SESSION,
         "events": frame(table("scored_events"), events),
         "chains": frame(table("option_chains"), chain),

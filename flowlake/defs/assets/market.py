@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import dagster as dg
 import polars as pl
 
 from flowlake.defs.session_asset import Frames, Step, session_asset
@@ -21,7 +20,6 @@ from flowlake.sources.history import session_bars, stocks_of_past_session
 
 API = "polygon_api"
 KINDS = {"polygon", "parquet"}
-RETRY = dg.RetryPolicy(max_retries=2, delay=30, backoff=dg.Backoff.EXPONENTIAL, jitter=dg.Jitter.FULL)
 
 
 class MixedOrigins(ValueError):
@@ -40,7 +38,7 @@ def _same_origin(step: Step, frame: pl.DataFrame) -> pl.DataFrame:
     return frame
 
 
-@session_asset(RAW_STOCK_SNAPSHOTS, group="market", kinds=KINDS, pool=API, retry_policy=RETRY)
+@session_asset(RAW_STOCK_SNAPSHOTS, group="market", kinds=KINDS, pool=API)
 def raw_stock_snapshots(step: Step) -> Frames:
     """A session whose snapshot was missed is filled from the vendor's daily bars."""
     with step.market.client() as client:
@@ -51,7 +49,7 @@ def raw_stock_snapshots(step: Step) -> Frames:
     return {"raw_stock_snapshots": _same_origin(step, stocks)}
 
 
-@session_asset(CORPORATE_ACTIONS, group="market", kinds=KINDS, pool=API, retry_policy=RETRY)
+@session_asset(CORPORATE_ACTIONS, group="market", kinds=KINDS, pool=API)
 def corporate_actions(step: Step) -> Frames:
     """Only what had been announced by the session, so that a rebuild sees what was known then."""
     with step.market.client() as client:
@@ -70,7 +68,6 @@ def _pass_figures(step: Step, frames: Frames) -> dict[str, Any]:
     group="market",
     kinds=KINDS,
     pool=API,
-    retry_policy=RETRY,
     metadata=_pass_figures,
 )
 def raw_option_snapshots(step: Step) -> Frames:

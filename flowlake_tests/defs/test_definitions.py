@@ -1,0 +1,119 @@
+"""The graph as people see it: what is there, what depends on what, and how light it is to load."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from datetime import UTC, date, datetime
+
+import dagster as dg
+import pytest
+
+from flowlake import calendar
+from flowlake.definitions import defs
+from flowlake.defs.partitions import SESSIONS
+from flowlake.defs.schedules import closing_snapshot_schedule, end_of_day_schedule
+from flowlake.defs.session_asset import SKIP_EXISTING
+from flowlake.schemas import TABLES
+
+PIPELINE = {
+    "raw_stock_snapshots": set(),
+    "corporate_actions": set(),
+    "raw_option_snapshots": set(),
+    "option_chains": {"raw_option_snapshots", "raw_stock_snapshots", "corporate_actions"},
+    "contract_baselines": {"option_chains", "corporate_actions"},
+    "ticker_baselines": {"option_chains", "corporate_actions"},
+    "scored_events": {
+        "anomalies_volume",
+        "anomalies_open_interest",
+        "anomalies_multi_strike",
+        "anomalies_low_volume",
+        "calibration_bins",
+        "ticker_statistics",
+    },
+    "event_outcomes": {"option_chains", "corporate_actions", "scored_events"},
+    "daily_report": {"option_chains", "scored_events", "event_outcomes"},
+    "duckdb_catalog": {
+        "option_chains",
+        "contract_baselines",
+        "ticker_baselines",
+        "scored_events",
+        "event_outcomes",
+    },
+}
+"""Each asset of the spine with what it is made from; a change of the graph shows here."""
+
+
+@pytest.fixture(scope="module")
+def specs() -> dict[str, dg.AssetSpec]:
+    return {spec.key.to_user_string(): spec for spec in defs.resolve_all_asset_specs()}
+
+
+@pytest.mark.parametrize("name", PIPELINE)
+def test_an_asset_is_made_from_what_the_design_says(name: str, specs: dict[str, dg.AssetSpec]):
+    assert {dep.asset_key.to_user_string() for dep in specs[name].deps} == PIPELINE[name]
+
+
+def test_every_asset_has_an_owner_a_group_kinds_and_a_description(specs: dict[str, dg.AssetSpec]):
+    for name, spec in specs.items():
+        assert spec.owners, name
+        assert spec.group_name not in (None, "default"), name
+        assert spec.kinds, name
+        assert spec.description, name
+
+
+def test_a_table_shows_its_declared_columns_with_their_meaning(specs: dict[str, dg.AssetSpec]):
+    shown = specs["option_chains"].metadata["dagster/column_schema"]
+    declared = TABLES["option_chains"].columns
+    assert [column.name for column in shown.columns] == [column.name for column in declared]
+    assert all(column.description for column in shown.columns)
+
+
+def test_partitions_are_sessions_and_nothing_else():
+    keys = SESSIONS.get_partition_keys(current_time=datetime(2026, 7, 31, 22, tzinfo=UTC))
+    assert keys == [day.isoformat() for day in calendar.sessions(date(2026, 5, 26), date(2026, 7, 31))]
+    assert not {"2026-06-19", "2026-07-03", "2026-07-04"} & set(keys)
+
+
+def test_todays_partition_exists_before_midnight():
+    assert "2026-07-31" in SESSIONS.get_partition_keys(current_time=datetime(2026, 7, 31, 21, tzinfo=UTC))
+
+
+def test_a_baseline_looks_back_over_sessions_across_a_holiday():
+    from flowlake.defs.partitions import trailing
+
+    mapped = trailing(3).get_upstream_mapped_partitions_result_for_partitions(
+        SESSIONS.subset_with_partition_keys(["2026-07-07"]), SESSIONS, SESSIONS
+    )
+    assert mapped.partitions_subset.get_partition_keys() == ["2026-07-01", "2026-07-02", "2026-07-06"]
+
+
+def scheduled(when: datetime) -> dg.ScheduleEvaluationContext:
+    return dg.build_schedule_context(scheduled_execution_time=when)
+
+
+def test_the_morning_run_settles_the_session_before():
+    request = end_of_day_schedule(scheduled(datetime(2026, 7, 6, 12, tzinfo=UTC)))
+    assert isinstance(request, dg.RunRequest)
+    assert request.partition_key == "2026-07-02"
+    assert request.tags[SKIP_EXISTING] == "true"
+
+
+@pytest.mark.parametrize("schedule", [end_of_day_schedule, closing_snapshot_schedule])
+def test_holidays_are_skipped_with_the_reason(schedule: dg.ScheduleDefinition):
+    answer = schedule(scheduled(datetime(2026, 7, 3, 12, tzinfo=UTC)))
+    assert isinstance(answer, dg.SkipReason)
+    assert "not a trading session" in str(answer.skip_message)
+
+
+def test_the_closing_run_takes_todays_session():
+    request = closing_snapshot_schedule(scheduled(datetime(2026, 7, 2, 20, 50, tzinfo=UTC)))
+    assert isinstance(request, dg.RunRequest)
+    assert request.partition_key == "2026-07-02"
+
+
+def test_loading_the_definitions_imports_nothing_heavy():
+    heavy = ["numba", "pandas", "scipy", "great_expectations", "sklearn", "altair", "exchange_calendars", "jinja2"]
+    code = f"import sys, flowlake.definitions; print([name for name in {heavy} if name in sys.modules])"
+    loaded = subprocess.run([sys.executable, "-W", "ignore", "-c", code], capture_output=True, text=True, check=True)
+    assert loaded.stdout.strip() == "[]"

@@ -1,0 +1,178 @@
+"""The end-of-day job over a small simulated market, through HTTP, into a lake: what people count on."""
+
+from __future__ import annotations
+
+from datetime import date
+from pathlib import Path
+
+import dagster as dg
+import polars as pl
+import pytest
+
+from flowlake.lake import Lake, connect
+from flowlake.runs import RunResult, run_sessions
+from flowlake.sandbox.server import SandboxServer
+from flowlake_tests.defs.conftest import SESSIONS, UNDERLYINGS
+
+
+def run(instance: dg.DagsterInstance, first: date, last: date, *, keep_existing: bool = False) -> RunResult:
+    return run_sessions(instance, "end_of_day", first, last, keep_existing=keep_existing, log_level="WARNING")
+
+
+@pytest.fixture(scope="module")
+def finished(
+    market_server: SandboxServer, small_underlyings: str, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Path, RunResult]:
+    """All sessions, run once."""
+    from flowlake.settings import get_settings
+    from flowlake_tests.defs.conftest import environment
+
+    folder = tmp_path_factory.mktemp("pipeline")
+    with pytest.MonkeyPatch.context() as patch, dg.DagsterInstance.ephemeral() as instance:
+        for name in ("MASSIVE_API_KEY", "POLYGON_API_KEY"):
+            patch.delenv(name, raising=False)
+        for name, value in environment(market_server, small_underlyings, folder).items():
+            patch.setenv(name, value)
+        get_settings.cache_clear()
+        result = run(instance, SESSIONS[0], SESSIONS[-1])
+    get_settings.cache_clear()
+    return folder, result
+
+
+def test_a_range_of_sessions_is_one_run_that_passes_its_blocking_checks(finished: tuple[Path, RunResult]):
+    _, result = finished
+    assert result.succeeded, result.failures
+    assert not [check for check in result.checks if not check.passed and check.severity == "ERROR"]
+
+
+def test_every_table_has_every_session(finished: tuple[Path, RunResult]):
+    lake = Lake.open(finished[0] / "data")
+    keys = [day.isoformat() for day in SESSIONS]
+    for name in ("raw_option_snapshots", "option_chains", "contract_baselines", "scored_events", "event_outcomes"):
+        assert lake.partitions(name) == keys, name
+
+
+def test_the_chains_hold_exactly_what_the_market_listed(
+    finished: tuple[Path, RunResult], market_server: SandboxServer, small_underlyings: str
+):
+    lake, day = Lake.open(finished[0] / "data"), SESSIONS[-1]
+    chains = lake.read("option_chains", day.isoformat())
+    wanted = pl.Series(small_underlyings.split(","))
+    listed = market_server.market.contracts(day).filter(pl.col("underlying").is_in(wanted.implode()))
+    assert chains["underlying"].n_unique() == UNDERLYINGS
+    assert set(chains["contract"]) == set(listed["contract"])
+    assert set(chains["origin"]) == {"simulated"}
+
+
+def test_open_interest_of_a_session_never_reflects_its_own_volume(finished: tuple[Path, RunResult]):
+    lake = Lake.open(finished[0] / "data")
+    before, after = (
+        lake.read("option_chains", day.isoformat()).select("contract_id", "volume", "open_interest")
+        for day in SESSIONS[-2:]
+    )
+    moved = before.join(after, on="contract_id", suffix="_next").drop_nulls()
+    beyond = moved.filter((pl.col("open_interest_next") - pl.col("open_interest")).abs() > pl.col("volume"))
+    assert beyond.is_empty()
+
+
+def test_events_are_ranked_and_their_factors_add_up(finished: tuple[Path, RunResult]):
+    lake = Lake.open(finished[0] / "data")
+    events = lake.scan("scored_events").collect()
+    assert events.height > 0
+    summed = events["factors"].list.eval(pl.element().struct.field("contribution")).list.sum()
+    assert (summed - events["llr_total"]).abs().max() == pytest.approx(0.0, abs=1e-9)
+
+
+def test_each_session_has_its_page_and_is_in_the_duckdb_file(finished: tuple[Path, RunResult]):
+    folder, _ = finished
+    assert sorted(page.name for page in (folder / "reports").glob("*.html")) == [
+        f"daily-{day}.html" for day in SESSIONS
+    ]
+    connection = connect(folder / "data")
+    counted = connection.sql("SELECT session, count(*) FROM option_chains GROUP BY session ORDER BY session").fetchall()
+    assert [row[0] for row in counted] == SESSIONS
+
+
+def test_running_a_session_again_changes_no_byte(pipeline: Path, instance: dg.DagsterInstance):
+    assert run(instance, *SESSIONS[:2]).succeeded
+    lake = Lake.open(pipeline / "data")
+    first = lake.digests()
+    assert run(instance, *SESSIONS[:2]).succeeded
+    assert lake.digests() == first
+
+
+def test_a_range_gives_the_same_bytes_as_its_sessions_one_by_one(pipeline: Path, instance: dg.DagsterInstance):
+    assert run(instance, SESSIONS[0], SESSIONS[1]).succeeded
+    together = Lake.open(pipeline / "data").digests()
+    with pytest.MonkeyPatch.context() as patch:
+        from flowlake.settings import get_settings
+
+        patch.setenv("FLOWLAKE_DATA_DIR", str(pipeline / "again"))
+        get_settings.cache_clear()
+        for day in SESSIONS[:2]:
+            assert run(instance, day, day).succeeded
+    assert Lake.open(pipeline / "again").digests() == together
+
+
+def test_sessions_in_the_lake_are_kept_when_a_backfill_goes_on(
+    pipeline: Path, instance: dg.DagsterInstance, market_server: SandboxServer
+):
+    assert run(instance, SESSIONS[0], SESSIONS[0]).succeeded
+    seen = market_server.request_count
+    assert run(instance, SESSIONS[0], SESSIONS[0], keep_existing=True).succeeded
+    assert market_server.request_count == seen
+
+
+def test_a_session_without_enough_underlyings_fails_its_check_and_is_not_published(
+    pipeline: Path, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch, small_underlyings: str
+):
+    from flowlake.settings import get_settings
+
+    monkeypatch.setenv("FLOWLAKE_MARKET__MIN_COVERAGE", "1.0")
+    get_settings.cache_clear()
+    with pytest.MonkeyPatch.context() as broken:
+        from flowlake.sources import polygon
+
+        fetch = polygon.BlockingPolygonClient.fetch_chains
+
+        def lossy(self, session, underlyings, **more):
+            taken = fetch(self, session, underlyings, **more)
+            failed = pl.when(pl.col("underlying") == underlyings[0]).then(pl.lit("failed")).otherwise(pl.col("status"))
+            return type(taken)(taken.frame, taken.rejected, taken.coverage.with_columns(status=failed), taken.stats)
+
+        broken.setattr(polygon.BlockingPolygonClient, "fetch_chains", lossy)
+        result = run(instance, SESSIONS[0], SESSIONS[0])
+    assert not result.succeeded
+    assert [check.name for check in result.checks if not check.passed] == ["coverage"]
+    lake = Lake.open(pipeline / "data")
+    assert lake.has("raw_option_snapshots", SESSIONS[0].isoformat())
+    assert not lake.has("option_chains", SESSIONS[0].isoformat())
+    assert lake.published().partitions("raw_option_snapshots") == []
+
+
+def test_real_data_never_enter_a_simulated_lake(pipeline: Path, instance: dg.DagsterInstance):
+    assert run(instance, SESSIONS[0], SESSIONS[0]).succeeded
+    with pytest.MonkeyPatch.context() as patch:
+        from flowlake.sources import polygon
+
+        fetch = polygon.BlockingPolygonClient.fetch_stocks
+        patch.setattr(
+            polygon.BlockingPolygonClient,
+            "fetch_stocks",
+            lambda self, session, **more: fetch(self, session, **more).with_columns(origin=pl.lit("vendor")),
+        )
+        result = run(instance, SESSIONS[1], SESSIONS[1])
+    assert not result.succeeded
+    assert "FLOWLAKE_DATA_DIR" in result.failures["raw_stock_snapshots"]
+
+
+def test_a_session_that_has_not_closed_is_refused(pipeline: Path, instance: dg.DagsterInstance):
+    with pytest.MonkeyPatch.context() as patch:
+        from datetime import UTC, datetime
+
+        from flowlake.defs.resources import MarketResource
+
+        patch.setattr(MarketResource, "now", lambda self: datetime(2026, 5, 26, 15, tzinfo=UTC))
+        result = run(instance, SESSIONS[0], SESSIONS[0])
+    assert not result.succeeded
+    assert "materialise it after the close" in next(iter(result.failures.values()))

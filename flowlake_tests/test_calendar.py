@@ -1,0 +1,62 @@
+"""The one calendar: equal to its source, and kind to whoever asks for a day that is no session."""
+
+from __future__ import annotations
+
+from datetime import UTC, date, datetime, timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from flowlake import calendar
+
+DAYS = st.dates(date(2005, 1, 1), date(2039, 12, 31))
+
+
+def test_sessions_and_early_closes_equal_the_exchange_calendar_library():
+    import exchange_calendars
+
+    nyse = exchange_calendars.get_calendar("XNYS", start="2004-01-01", end="2040-12-31")
+    assert calendar.sessions(date(2004, 1, 1), date(2040, 12, 31)) == [stamp.date() for stamp in nyse.sessions]
+    assert calendar.early_closes() == frozenset(stamp.date() for stamp in nyse.early_closes)
+
+
+@given(DAYS)
+def test_a_session_is_the_next_of_its_previous_one(day: date):
+    if calendar.is_session(day):
+        assert calendar.next_session(calendar.previous_session(day)) == day
+    else:
+        assert calendar.next_session(day) == calendar.next_session(calendar.previous_session(day))
+
+
+@given(DAYS, st.integers(1, 80))
+def test_trailing_sessions_are_strictly_before_and_end_at_the_previous(day: date, n: int):
+    trailing = calendar.trailing_sessions(day, n)
+    assert len(trailing) == n
+    assert trailing[-1] == calendar.previous_session(day)
+    assert trailing[0] == calendar.previous_session(day, n)
+
+
+def test_a_holiday_is_refused_with_its_name_and_its_neighbours():
+    with pytest.raises(calendar.NotASession, match=r"2026-07-03 .*July 4th.*2026-07-02 and 2026-07-06"):
+        calendar.require_session(date(2026, 7, 3))
+
+
+def test_the_close_follows_daylight_saving_and_early_closes():
+    assert calendar.session_close(date(2026, 7, 1)) == datetime(2026, 7, 1, 20, tzinfo=UTC)
+    assert calendar.session_close(date(2026, 12, 1)) == datetime(2026, 12, 1, 21, tzinfo=UTC)
+    assert calendar.session_close(date(2026, 11, 27)) == datetime(2026, 11, 27, 18, tzinfo=UTC)
+
+
+@given(DAYS.filter(calendar.is_session), st.integers(5, 60))
+def test_snapshots_run_from_after_the_open_to_the_close(day: date, minutes: int):
+    times = calendar.snapshot_times(day, minutes)
+    assert times[0] == calendar.session_open(day) + timedelta(minutes=minutes)
+    assert times[-1] == calendar.session_close(day)
+    assert times == sorted(set(times))
+
+
+def test_a_session_counts_as_closed_from_its_closing_bell_on():
+    close = calendar.session_close(date(2026, 7, 6))
+    assert calendar.latest_closed_session(close) == date(2026, 7, 6)
+    assert calendar.latest_closed_session(close - timedelta(seconds=1)) == date(2026, 7, 2)
