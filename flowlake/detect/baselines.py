@@ -38,10 +38,10 @@ def contract_baselines(
 ) -> pl.DataFrame:
     """CONTRACT_BASELINES of `session`: exact statistics of each contract of `chains` over 20 and 60 trailing sessions.
 
-    `trailing` maps earlier sessions to their option chains (contract_id, underlying, right, dte, delta,
-    vendor_delta, volume, open_interest, price, implied_volatility, basis); up to 60 are read, later ones raise `FutureData`. Windows count calendar sessions, so a
-    session that is missing shortens n instead of reaching further back. Open-interest changes across a split in
-    `actions` (CORPORATE_ACTIONS) are left out.
+    `trailing` maps earlier sessions to their option chains (contract_id, underlying, right, dte, delta, vendor_delta,
+    volume, open_interest, price, implied_volatility, basis); up to 60 are read, a later session raises `FutureData`.
+    Windows count calendar sessions, so a session that is missing shortens n instead of reaching further back.
+    Open-interest changes across a split in `actions` (CORPORATE_ACTIONS) are left out.
     """
     today = chains.sort("contract_id")
     ids = today["contract_id"].to_numpy()
@@ -110,7 +110,8 @@ def _comparable_changes(panel: Panel, underlyings: pl.Series, splits: pl.DataFra
     for underlying, effective_on in splits.select("underlying", "effective_on").iter_rows():
         rows = [row for row, day in enumerate(panel.sessions) if day in incomparable_sessions(effective_on)]
         if rows:
-            result[np.ix_(rows, np.flatnonzero((underlyings == underlying).to_numpy()))] = ABSENT
+            columns = np.flatnonzero((underlyings == underlying).to_numpy())
+            result[np.asarray(rows)[:, None], columns] = ABSENT
     return result
 
 

@@ -42,8 +42,8 @@ MIN_BASELINE_SESSIONS = 5
 SHORT_DATED_DAYS = 60
 OTM_DELTA = 0.45
 LEVERAGE_WEIGHTS = (4.0, 2.0, 1.0)
-"""Prior weight of a line for a buyer with short-lived knowledge: out of the money and short-dated (2 to 60 days), out of
-the money otherwise, and the rest. A weight, not a gate: any line can still lead."""
+"""Prior weight of a line for a buyer with short-lived knowledge: out of the money and short-dated (2 to 60 days), out
+of the money otherwise, and the rest. A weight, not a gate: any line can still lead."""
 
 SMALLEST_MEAN = 0.02
 """Expected contracts a session of a line that never trades in a chain that never trades."""
@@ -53,9 +53,9 @@ def lines(chains: pl.DataFrame, contract_baselines: pl.DataFrame, ticker_baselin
     """The chain's testable contracts with their history: one row each, sorted by underlying, right, expiration, strike.
 
     Adjusted contracts are left out (their counts belong to another deliverable), and so are underlyings with fewer than
-    `MIN_BASELINE_SESSIONS` sessions of history, or as few since a split listed all their contracts anew. Adds `delta` (ours, else the vendor's), `new_listing`, `delta_class`,
-    `dte_class`, `weight` (see `LEVERAGE_WEIGHTS`), and `opened`: yesterday's open-interest rise, null where unknown or larger than the volume that could
-    have caused it.
+    `MIN_BASELINE_SESSIONS` sessions of history, or as few since a split listed all their contracts anew. Adds `delta`
+    (ours, else the vendor's), `new_listing`, `delta_class`, `dte_class`, `weight` (see `LEVERAGE_WEIGHTS`), and
+    `opened`: yesterday's open-interest rise, null where unknown or larger than the volume that could have caused it.
     """
     history = contract_baselines.drop("session", "underlying", "available_at", "origin")
     settled = pl.col("sessions_since_split").fill_null(MIN_BASELINE_SESSIONS) >= MIN_BASELINE_SESSIONS
@@ -176,7 +176,8 @@ def _group_mean(group: npt.NDArray[np.integer], values: Floats) -> Floats:
 
 
 def _per_group(group: Index, values: Floats) -> Floats:
-    return np.bincount(group, weights=values, minlength=1)[group]
+    totals: Floats = np.bincount(group, weights=values, minlength=1).astype(np.float64)
+    return totals[group]
 
 
 def _neighbourhood(series: Index, values: Floats) -> Floats:

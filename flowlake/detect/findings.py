@@ -1,4 +1,4 @@
-"""What the algorithms share: ticker first, contracts inside flagged tickers second, and rows that explain themselves."""
+"""What the algorithms share: sides first, contracts inside flagged sides second, rows that explain themselves."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ SIDE = {"C": "call", "P": "put"}
 DIRECTION = {"C": "bullish", "P": "bearish"}
 
 SOLD_IV_CHANGE = -0.02
-"""IV of the hit lines fell this far against their expirations: more likely sold than bought, so no direction is claimed."""
+"""IV of the hit lines fell this far against the chain: more likely sold than bought, so no direction is claimed."""
 
 
 def leading_line(p_value: pl.Expr, excess: pl.Expr) -> pl.Expr:
@@ -93,7 +93,7 @@ def anomaly_rows(
         delta_notional_usd=contracts * pl.col("delta") * pl.col("spot"),
         vega_notional_usd=contracts * pl.col("vega").cast(pl.Float64),
         implied_volatility=pl.col("implied_volatility").cast(pl.Float64),
-        annotations=annotations(),
+        annotations=notes(),
     )
     # Sentences are for people and only flagged rows get one, so a loop over them is cheap.
     records = measured.to_dicts()
@@ -110,7 +110,11 @@ def _measures(row: Row) -> list[Row]:
         ("premium_usd", row["premium_usd"], "contracts times price times multiplier"),
         ("delta_notional_usd", row["delta_notional_usd"], "shares the contracts move like, times spot"),
         ("vega_notional_usd", row["vega_notional_usd"], "dollars per volatility point"),
-        ("iv_change", row["iv_change"], "implied volatility of the hit lines against the chain, since the session before"),
+        (
+            "iv_change",
+            row["iv_change"],
+            "implied volatility of the hit lines against the chain, since the session before",
+        ),
     ]
     return [
         {"factor": name, "value": value, "contribution": None, "text": text}
@@ -139,7 +143,7 @@ def direction() -> pl.Expr:
     return pl.when(pl.col("iv_change").fill_null(0.0) <= SOLD_IV_CHANGE).then(pl.lit("neutral")).otherwise(bought)
 
 
-def annotations() -> pl.Expr:
+def notes() -> pl.Expr:
     """What makes a line less surprising than it looks."""
     return pl.concat_list(
         pl.when(pl.col("sessions_since_split") < ANNOTATED_SPLIT_SESSIONS).then(pl.lit("split")),

@@ -71,7 +71,7 @@ def _illiquid() -> pl.Expr:
 
 def _explain(row: findings.Row) -> str:
     return (
-        f"{findings.line_name(row)} traded {row['observed']:,.0f} contracts, {row['share']:.0%} of the chain's volume; the "
-        f"whole chain usually trades {row['expected']:,.0f} a session. Comparable illiquid names do this "
+        f"{findings.line_name(row)} traded {row['observed']:,.0f} contracts, {row['share']:.0%} of the chain's volume; "
+        f"the whole chain usually trades {row['expected']:,.0f} a session. Comparable illiquid names do this "
         f"{findings.frequency(row['p_value'])}."
     )

@@ -23,7 +23,7 @@ MIN_RUN_VOLUME = 100
 
 
 def statistic(lines: pl.DataFrame) -> pl.DataFrame:
-    """Per underlying and right: `ladder_surprise`, -log10 of Fisher's combination over the best run; 0 without a run."""
+    """Per underlying and right: `ladder_surprise`, -log10 of Fisher's combined p over the best run; 0 without one."""
     judged = lines.group_by("underlying", "right", maintain_order=True).agg(
         judged=pl.col("volume_p").is_not_null().any()
     )
@@ -52,8 +52,8 @@ def anomalies(lines: pl.DataFrame, sides: pl.DataFrame) -> pl.DataFrame:
 def best_runs(lines: pl.DataFrame) -> pl.DataFrame:
     """The strongest run per underlying and right.
 
-    Columns: underlying, right, run_statistic, run_lines, run_volume, run_expected, run_premium_usd, strikes, expirations,
-    equal_sizes (the look of a spread), contract_id of its largest line.
+    Columns: underlying, right, run_statistic, run_lines, run_volume, run_expected, run_premium_usd, strikes,
+    expirations, equal_sizes (the look of a spread), contract_id of its largest line.
     """
     candidates = lines.with_columns(
         unusual=(pl.col("volume_p") <= LARGEST_P)

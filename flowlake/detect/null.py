@@ -89,7 +89,7 @@ def _binned_tails(counts: Floats, exceeding: Floats, n: Floats) -> tuple[Floats,
     first = np.maximum((exceeding >= wanted).sum(axis=1), 1)
     edges = (np.arange(BINS) - 1) * BIN_WIDTH
     middle = edges + BIN_WIDTH / 2
-    threshold = edges[np.minimum(first, BINS - 1)]
+    threshold: Floats = edges[np.minimum(first, BINS - 1)].astype(np.float64)
     beyond = np.arange(BINS)[None, :] >= first[:, None]
     weights = np.where(beyond, counts, 0.0)
     total = weights.sum(axis=1)
@@ -172,7 +172,7 @@ def _upper_tail(values: Floats, null: Floats) -> Floats:
     """P-values of `values` in the ascending sample `null`."""
     n = len(null)
     exceeding = n - np.searchsorted(null, values, side="left")
-    counted = (1.0 + exceeding) / (n + 1.0)
+    counted: Floats = np.asarray((1.0 + exceeding) / (n + 1.0), dtype=np.float64)
     if n < 4 * TAIL_ROWS:
         return counted
     tail = null[-max(TAIL_ROWS, int(0.05 * n)) :]

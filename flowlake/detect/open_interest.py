@@ -24,7 +24,7 @@ def statistic(lines: pl.DataFrame) -> pl.DataFrame:
 
 
 def anomalies(lines: pl.DataFrame, sides: pl.DataFrame) -> pl.DataFrame:
-    """ANOMALIES_OPEN_INTEREST rows; `volume` is that of the session that opened the positions, `event_time` its close."""
+    """ANOMALIES_OPEN_INTEREST rows; `volume` and `event_time` are those of the session that opened the positions."""
     flagged = findings.flagged_lines(lines, sides, _p_value(), STATISTIC)
     rows = flagged.with_columns(
         observed=pl.col("opened").cast(pl.Float64),
@@ -46,7 +46,7 @@ def _p_value() -> pl.Expr:
 def _explain(row: findings.Row) -> str:
     share = row["observed"] / max(row["volume"], 1)
     return (
-        f"{findings.line_name(row)} opened {row['observed']:,.0f} positions in the previous session ({share:.0%} of its "
-        f"volume of {row['volume']:,}); about {row['expected']:,.0f} would be usual. Comparable lines do this "
+        f"{findings.line_name(row)} opened {row['observed']:,.0f} positions in the previous session ({share:.0%} of "
+        f"its volume of {row['volume']:,}); about {row['expected']:,.0f} would be usual. Comparable lines do this "
         f"{findings.frequency(row['p_value'])}."
     )

@@ -9,8 +9,8 @@ import polars as pl
 
 from flowlake import schemas
 from flowlake.detect import (
-    annotations,
     expectation,
+    lookalikes,
     low_volume,
     multi_strike,
     null,
@@ -69,7 +69,7 @@ def detect_session(
     bins = pl.concat([null.histogram(lines, name) for name in ("volume", "open_interest")])
     for name in ("volume", "open_interest"):
         lines = null.line_p_values(lines, name, null.line_null(trailing_bins, name))
-    lines = annotations.annotate(lines)
+    lines = lookalikes.annotate(lines)
     weighed = scoring.weigh(sides.compare(sides.side_evidence(lines), trailing_statistics))
     found = {table: algorithm.anomalies(lines, weighed) for table, algorithm in ALGORITHMS.items()}
     anomalies = pl.concat(frame.select("underlying", "right", "algorithm") for frame in found.values())

@@ -1,4 +1,4 @@
-"""Algorithm 4, pre-move positioning: what followed earlier events. Written beside the events; it never feeds a score."""
+"""Algorithm 4, pre-move positioning: what followed earlier events. It is written beside them and feeds no score."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ def event_outcomes(
     """EVENT_OUTCOMES that became known on `session`: 1, 3, 5 and 10 sessions after the events in `events`.
 
     `chains` is the session's OPTION_CHAINS (underlying, contract_id, spot, open_interest, basis); `events` maps the
-    sessions of `event_sessions` to their SCORED_EVENTS, absent ones left out. Returns run from the event's close to this
-    one in the event's direction (null for neutral ones), splits in `actions` taken out. At horizon 1 the change of open
-    interest of the event's lines is set against their volume: near 1 they were opened, near 0 they were not held.
+    sessions of `event_sessions` to their SCORED_EVENTS, absent ones left out. Returns run from the event's close to
+    this one in the event's direction (null for neutral ones), splits in `actions` taken out. At horizon 1 the change of
+    open interest of the event's lines is set against their volume: near 1 they were opened, near 0 they were not held.
     """
     table = schemas.table("event_outcomes")
     due = {h: events[day] for h, day in event_sessions(session).items() if day in events}

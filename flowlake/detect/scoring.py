@@ -59,6 +59,7 @@ FACTORS = (
     Factor("dominance", 0.45, "leading line's excess is 10^{value:.1f} of the chain's usual day"),
     Factor("concentration", 0.50, "leading line is {value:.0%} of the chain's volume"),
     Factor("iv_change", 0.75, "implied volatility of the hit lines moved {value:+.1%} against the chain"),
+    Factor("iv_expansion", 0.70, "near-dated implied volatility of the chain changed by a factor of e^{value:.2f}"),
     Factor("call_put_tilt", 0.50, "side's share of volume is {value:+.0%} against usual"),
     Factor("liquidity_surge", 0.60, "chain traded 10^{value:.2f} times its usual volume"),
     Factor("quietness", 0.90, "stock moved {value:.1f} of its usual daily moves"),
@@ -191,7 +192,7 @@ def _leading_lines(lines: pl.DataFrame, events: pl.DataFrame) -> pl.DataFrame:
             implied_volatility=pl.col("implied_volatility").cast(pl.Float64),
             premium_usd=pl.col("volume") * pl.col("price") * pl.col("multiplier"),
         )
-        .with_columns(notes=findings.annotations())
+        .with_columns(notes=findings.notes())
     )
     return inside.group_by("underlying", maintain_order=True).agg(
         pl.struct(list(LINE.to_schema())).alias("contracts"),
@@ -220,7 +221,7 @@ def _explain(event: Row, factors: list[Row]) -> str:
     )
     rate = event["expected_false_alarms_per_day"]
     return (
-        f"{event['underlying']} {findings.SIDE[event['right']]}s are statistically unusual ({event['direction']}): {reasons}. "
-        f"Among {event['universe']:,} underlyings about {rate:.2g} a day look like this without cause; it says nothing "
-        f"about who traded or why."
+        f"{event['underlying']} {findings.SIDE[event['right']]}s are statistically unusual ({event['direction']}): "
+        f"{reasons}. Among {event['universe']:,} underlyings about {rate:.2g} a day look like this without cause; it "
+        f"says nothing about who traded or why."
     )

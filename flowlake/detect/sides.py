@@ -14,6 +14,7 @@ from flowlake.detect.expectation import OTM_DELTA, SHORT_DATED_DAYS
 
 KEY = ["underlying", "right"]
 
+NEAR_MONEY_DELTAS = (0.25, 0.75)
 MIN_EXCESS = 10.0
 """Excess contracts below which a side has no excess worth describing."""
 
@@ -27,6 +28,7 @@ EVIDENCE = (
     "dominance",
     "concentration",
     "iv_change",
+    "iv_expansion",
     "call_put_tilt",
     "liquidity_surge",
     "quietness",
@@ -42,7 +44,7 @@ def side_evidence(lines: pl.DataFrame) -> pl.DataFrame:
     evidence = _context(lines)
     for module in (volume, open_interest, multi_strike, low_volume):
         evidence = evidence.join(module.statistic(lines), on=KEY, how="left", maintain_order="left")
-    return evidence.sort(KEY)
+    return evidence.join(_iv_expansion(lines), on="underlying", how="left").sort(KEY)
 
 
 def compare(evidence: pl.DataFrame, trailing: pl.DataFrame) -> pl.DataFrame:
@@ -125,3 +127,15 @@ def _with_iv_apart(lines: pl.DataFrame) -> pl.DataFrame:
     return changed.join(medians, on="underlying", how="left", maintain_order="left").with_columns(
         iv_apart=pl.col("iv_apart") - pl.col("median_change")
     )
+
+
+def _iv_expansion(lines: pl.DataFrame) -> pl.DataFrame:
+    """Per underlying: `iv_expansion`, the median log change of IV over near-the-money lines of 2 to 60 days."""
+    near = lines.filter(
+        pl.col("dte").is_between(2, SHORT_DATED_DAYS),
+        pl.col("delta").abs().is_between(*NEAR_MONEY_DELTAS),
+        pl.col("implied_volatility") > 0,
+        pl.col("previous_implied_volatility") > 0,
+    )
+    ratio = pl.col("implied_volatility").cast(pl.Float64) / pl.col("previous_implied_volatility")
+    return near.group_by("underlying").agg(iv_expansion=ratio.log().median())

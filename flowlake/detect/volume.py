@@ -18,7 +18,7 @@ def statistic(lines: pl.DataFrame) -> pl.DataFrame:
 
 
 def anomalies(lines: pl.DataFrame, sides: pl.DataFrame) -> pl.DataFrame:
-    """ANOMALIES_VOLUME rows: the unusual lines of the sides that are unusual as a whole (`sides` from `sides.sides`)."""
+    """ANOMALIES_VOLUME rows: the unusual lines of sides (from `sides.compare`) that are unusual as a whole."""
     flagged = findings.flagged_lines(lines, sides, p_value(), STATISTIC)
     rows = flagged.with_columns(
         observed=pl.col("volume").cast(pl.Float64),
@@ -44,6 +44,6 @@ def p_value() -> pl.Expr:
 
 def _explain(row: findings.Row) -> str:
     return (
-        f"{findings.line_name(row)} traded {row['observed']:,.0f} contracts; its history and the rest of the chain today "
-        f"explain about {row['expected']:,.0f}. Comparable lines do this {findings.frequency(row['p_value'])}."
+        f"{findings.line_name(row)} traded {row['observed']:,.0f} contracts; its history and the rest of the chain "
+        f"today explain about {row['expected']:,.0f}. Comparable lines do this {findings.frequency(row['p_value'])}."
     )

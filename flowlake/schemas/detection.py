@@ -142,7 +142,11 @@ TICKER_BASELINES = Table(
         Column("return_n", pl.Int16, "Daily returns known over 20 sessions.", "returns"),
         Column("return_std", pl.Float64, "Standard deviation of daily log returns over 20 sessions.", "", True),
         Column(
-            "sessions_since_split", pl.Int16, "Sessions since the latest split; 0 on the day.", "sessions", nullable=True
+            "sessions_since_split",
+            pl.Int16,
+            "Sessions since the latest split; 0 on the day.",
+            "sessions",
+            nullable=True,
         ),
         AVAILABLE_AT,
         ORIGIN,
@@ -190,6 +194,9 @@ TICKER_STATISTICS = Table(
         Column("dominance", pl.Float64, "log10 of the leading line's excess over the chain's mean day.", "", True),
         Column("concentration", pl.Float64, "Share of the chain's volume in the leading line.", "", True),
         Column("iv_change", pl.Float64, "IV change of the excess lines less their chain's median.", "decimal", True),
+        Column(
+            "iv_expansion", pl.Float64, "Median log IV change of the chain's short-dated near-money lines.", "", True
+        ),
         Column("call_put_tilt", pl.Float64, "Side's share of volume less its usual share.", "", True),
         Column("liquidity_surge", pl.Float64, "log10 of chain volume over its usual.", "", True),
         Column("quietness", pl.Float64, "-|stock return| in trailing standard deviations.", "", True),
