@@ -337,3 +337,23 @@ def test_importing_the_simulator_stays_light() -> None:
         "print([m for m in ('scipy', 'pandas', 'numba', 'dagster', 'httpx') if m in sys.modules])"
     )
     assert subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout == "[]\n"
+
+
+def test_on_a_closed_day_the_session_before_is_shown() -> None:
+    friday = next(day for day in market().sessions() if day.weekday() == 4)
+    saturday = datetime.combine(friday + timedelta(days=1), calendar.OPEN, calendar.NEW_YORK)
+    shown = market().chain(saturday)
+    kept = closing_chain(market().sessions().index(friday)).filter(pl.col("expiration") > friday).drop("volume")
+    assert shown.equals(kept)
+
+
+def test_scheduled_decoys_trade_the_evening_before_their_event() -> None:
+    busy = simulate(SimulatorConfig(underlyings=60, sessions=20, seed=3, informed_episodes=0, decoys=12))
+    truth = busy.truth()
+    capture = truth.filter(pl.col("kind") == "dividend_capture")
+    dividends = busy.dividends(busy.sessions()[-1])
+    assert not capture.is_empty()
+    for underlying, session in capture.select("underlying", "session").unique().rows():
+        ex_days = dividends.filter(pl.col("ticker") == underlying)["ex_dividend_date"].to_list()
+        assert calendar.next_session(session) in ex_days
+    assert set(truth["kind"]) >= {"roll", "hedge", "newsletter", "spread"}

@@ -337,6 +337,9 @@ class Simulator:
         traded = np.flatnonzero(volume > 0)
         rng = self.config.stream("bars", day)
         first_draw, last_draw, side, spread_draw = (rng.random(len(ids))[traded] for _ in range(4))
+        # Who is in a hurry pays the ask: lines that informed money buys today close near it.
+        hurried = self._prints.contract[(self._prints.day == day) & (self._prints.bump > 0)]
+        side = np.where(np.isin(ids[traded], hurried), np.maximum(side, 0.9), side)
         count = np.minimum(volume[traded], 40)
         last = fraction * last_draw ** (1 / count)
         first = np.minimum(fraction * (1 - first_draw ** (1 / count)), last)
