@@ -39,6 +39,7 @@ _MAX_TREES = 30
 _FARTHEST = 30.0  # deviations
 _BUMP = 0.02  # relative, of the volatility
 _RATE_BUMP = 1e-3
+UNDECIDED = 6.0  # deviations within which the later decision is open
 _BLOCK = 256  # contracts whose NumPy trees stay in the second-level cache
 
 
@@ -145,9 +146,9 @@ class Premium:
 PremiumFunction = Callable[[Contracts, FloatArray, IntArray], Premium]
 
 
-def default_steps(years: FloatArray) -> IntArray:
+def default_steps(contracts: Contracts) -> IntArray:
     """Tree steps by time to expiration."""
-    return np.where(years > LONG_YEARS, LONG_STEPS, SHORT_STEPS).astype(np.int64)
+    return np.where(contracts.years > LONG_YEARS, LONG_STEPS, SHORT_STEPS).astype(np.int64)
 
 
 def exercise_matters(contracts: Contracts, volatility: FloatArray) -> BoolArray:
@@ -166,7 +167,7 @@ def american_price(
     contracts: Contracts, volatility: FloatArray, *, steps: IntArray | None = None, premiums: PremiumFunction
 ) -> FloatArray:
     """Value in dollars per share at `volatility`, never below immediate exercise."""
-    steps = default_steps(contracts.years) if steps is None else steps
+    steps = default_steps(contracts) if steps is None else steps
     european = black.black_price(
         volatility, contracts.forward, contracts.strike, contracts.years, contracts.discount, contracts.is_call
     )
@@ -194,7 +195,8 @@ def solve(
     if rows.size == 0:
         return volatility, status, greeks
 
-    batch, steps = contracts.rows(rows), default_steps(contracts.years[rows])
+    batch = contracts.rows(rows)
+    steps = default_steps(batch)
     solved, evaluated, premium = _search(price[rows], batch, european_iv[rows], steps, premiums)
     found = np.flatnonzero(np.isfinite(solved))
     status[np.delete(rows, found)] = Status.IMPRECISE
@@ -337,7 +339,7 @@ def _grow(contracts: Contracts, volatility: FloatArray, n: int) -> FloatArray:
     u, d = growth * q / p, growth * (1.0 - q) / (1.0 - p)
     discount = np.exp(-contracts.rate[:, None] * step)
     up, down = discount * p, discount * (1.0 - p)
-    escrow = _escrow_by_step(contracts, n)
+    factor, offset, wait = _exercise_terms(contracts, n)
 
     grid = (u / d) ** np.arange(n + 1)
     american = np.maximum(sign * (x * d**n * grid - strike), 0.0)
@@ -345,9 +347,9 @@ def _grow(contracts: Contracts, volatility: FloatArray, n: int) -> FloatArray:
     slopes: dict[int, tuple[FloatArray, FloatArray]] = {}
     for i in range(n - 1, -1, -1):
         stock = x * d**i * grid[:, : i + 1]
-        american = np.maximum(
-            up * american[:, 1:] + down * american[:, :-1], sign * (stock + escrow[:, i : i + 1] - strike)
-        )
+        exercised = sign * (factor[:, i : i + 1] * stock + offset[:, i : i + 1])
+        held = up * american[:, 1:] + down * american[:, :-1]
+        american = _decide(held, exercised, stock, volatility, wait[:, i])
         european = up * european[:, 1:] + down * european[:, :-1]
         if i in (2, 4):
             middle = slice(i // 2 - 1, i // 2 + 2)
@@ -364,17 +366,57 @@ def _parabola(x: FloatArray, y: FloatArray, at: FloatArray) -> tuple[FloatArray,
     return first + bend * (2.0 * at - x[0] - x[1]), 2.0 * bend
 
 
-def _escrow_by_step(contracts: Contracts, n: int) -> FloatArray:
-    """Value of the dividends still to come at every time step."""
-    times = (contracts.years / n)[:, None] * np.arange(n + 1)
-    escrow = np.zeros(times.shape)
+def _exercise_terms(contracts: Contracts, n: int) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """What exercise is worth at every time step, as sign * (factor * lognormal rest + offset).
+
+    Ordinarily factor is 1 and offset the escrow less the strike. Calls are best exercised right before, puts right
+    after an ex-date, which falls between steps: at the step before it, doing so is offered instead where it is worth
+    more. For calls the third array says how many years later that is (else 0): they decide only then, while a put
+    that waits may still exercise any time after. Without this the tree loses the interest of part of a step, and
+    decides too early: its largest errors with dividends.
+    """
+    step = (contracts.years / n)[:, None]
+    times = step * np.arange(n + 1)
+    strike, rate, carry = contracts.strike[:, None], contracts.rate[:, None], contracts.carry[:, None]
+    sign = np.where(contracts.is_call, 1.0, -1.0)[:, None]
     dividends = contracts.dividends
+    escrow, wait, due = np.zeros(times.shape), np.zeros(times.shape), np.zeros(times.shape)
     for k in range(int((dividends.last - dividends.first).max(initial=0))):
         rows = np.flatnonzero(dividends.first + k < dividends.last)
         at = dividends.first[rows] + k
-        wait = dividends.ex_years[at][:, None] - times[rows]
-        escrow[rows] += np.where(wait > 0, dividends.cash[at][:, None] * np.exp(-contracts.rate[rows, None] * wait), 0)
-    return escrow
+        left = dividends.ex_years[at][:, None] - times[rows]
+        present = dividends.cash[at][:, None] * np.exp(-rate[rows] * left)
+        escrow[rows] += np.where(left > 0, present, 0.0)
+        imminent = (left > 0) & (left <= step[rows])
+        wait[rows] = np.where(imminent, left, wait[rows])
+        due[rows] += np.where(imminent, present, 0.0)
+    factor = np.exp((carry - rate) * wait)
+    now, later = escrow - strike, escrow - np.where(sign < 0, due, 0.0) - strike * np.exp(-rate * wait)
+    better = sign * (factor * strike + later) > sign * (strike + now)
+    return np.where(better, factor, 1.0), np.where(better, later, now), np.where(better & (sign > 0), wait, 0.0)
+
+
+def _decide(
+    held: FloatArray, exercised: FloatArray, stock: FloatArray, volatility: FloatArray, wait: FloatArray
+) -> FloatArray:
+    """Value of holding or exercising, decided `wait` years later.
+
+    The difference of the two moves with the stock, by the slope between its neighbours; until the decision it is
+    normal to first order, and E max(f, 0) = f Phi(f / w) + w phi(f / w). Where there is no wait, the larger.
+    """
+    value = np.maximum(held, exercised)
+    rows = np.flatnonzero(wait > 0)
+    if rows.size == 0 or held.shape[1] < 3:
+        return value
+    gain, x = (held - exercised)[rows], stock[rows]
+    slope = np.abs(gain[:, 2:] - gain[:, :-2]) / (x[:, 2:] - x[:, :-2])
+    width = slope * x[:, 1:-1] * (volatility[rows] * np.sqrt(wait[rows]))[:, None]
+    inner = gain[:, 1:-1]
+    near = np.abs(inner) < UNDECIDED * width
+    scaled = inner / np.where(near, width, 1.0)
+    smooth = inner * black.normal_distribution(scaled) + width * black.normal_density(scaled)
+    value[rows, 1:-1] = np.where(near, exercised[rows, 1:-1] + smooth, value[rows, 1:-1])
+    return value
 
 
 def _peizer_pratt(z: FloatArray, n: int) -> FloatArray:

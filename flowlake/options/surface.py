@@ -60,7 +60,7 @@ def implied_surface(chain: pl.DataFrame, *, tenors: tuple[int, ...] = TENORS) ->
     if smiles.is_empty():
         return SCHEMA.to_frame()
     parts = [_at_tenor(smiles, days) for days in tenors]
-    return pl.concat(parts).select(SCHEMA.names()).cast(dict(SCHEMA)).sort("underlying", "tenor_days")
+    return pl.concat(parts).select(SCHEMA.names()).cast(SCHEMA).sort("underlying", "tenor_days")
 
 
 def fit_smiles(chain: pl.DataFrame) -> pl.DataFrame:
@@ -150,7 +150,9 @@ def _fit(
     return coefficients, error
 
 
-def _quarter_delta_volatility(coefficients: FloatArray, scale: FloatArray, years: FloatArray, side: float) -> FloatArray:
+def _quarter_delta_volatility(
+    coefficients: FloatArray, scale: FloatArray, years: FloatArray, side: float
+) -> FloatArray:
     """Volatility where the forward delta is 0.25 (calls, `side` 1) or -0.25 (puts, -1), by fixed-point iteration."""
     root_years = np.sqrt(years)
     volatility = coefficients[:, 0].copy()

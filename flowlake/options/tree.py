@@ -11,11 +11,14 @@ import math
 import numpy as np
 from numba import njit
 
-from flowlake.options.american import LARGEST_STEPS
+from flowlake.options.american import LARGEST_STEPS, UNDECIDED
 from flowlake.options.kernel import OPTIONS
 
 ROW = LARGEST_STEPS + 23
-AMERICAN, EUROPEAN, GRID, ESCROW = 0, ROW, 2 * ROW, 3 * ROW
+AMERICAN, EUROPEAN, GRID, GAIN, FACTOR, OFFSET, WAIT = (ROW * row for row in range(7))
+ROWS = 7
+ONE_OVER_SQRT_2PI = 1.0 / math.sqrt(2.0 * math.pi)
+SQRT_HALF = math.sqrt(0.5)
 
 
 @njit(**OPTIONS)
@@ -26,23 +29,44 @@ def _peizer_pratt(z: float, steps: int) -> float:
 
 
 @njit(**OPTIONS)
-def _fill_escrow(
+def _fill_exercise_terms(
     nodes: np.ndarray,
     ex_years: np.ndarray,
     cash: np.ndarray,
     first: int,
     last: int,
+    strike: float,
+    sign: float,
     rate: float,
+    carry: float,
     step: float,
     steps: int,
 ) -> None:
-    """Value at every time step of the dividends still to come."""
+    """`flowlake.options.american._exercise_terms` of one contract."""
     for i in range(steps + 1):
-        nodes[ESCROW + i] = 0.0
+        nodes[FACTOR + i], nodes[OFFSET + i], nodes[WAIT + i] = 1.0, -strike, 0.0
     for dividend in range(first, last):
-        value = cash[dividend] * math.exp(-rate * ex_years[dividend])
+        due = cash[dividend] * math.exp(-rate * ex_years[dividend])
+        growth = math.exp(rate * step)
         for i in range(min(steps, math.ceil(ex_years[dividend] / step) - 1) + 1):
-            nodes[ESCROW + i] += value * math.exp(rate * step * i)
+            nodes[OFFSET + i] += due
+            due *= growth
+    i = -1
+    for dividend in range(first, last):
+        before = min(steps, math.ceil(ex_years[dividend] / step) - 1)
+        if before == i or before < 0:
+            continue  # two ex-dates in one step: the first decides
+        i = before
+        wait, due = ex_years[dividend] - i * step, 0.0
+        for other in range(dividend, last):
+            if ex_years[other] <= (i + 1) * step:
+                wait = ex_years[other] - i * step
+                due += cash[other] * math.exp(-rate * wait)
+        now = nodes[OFFSET + i]
+        later = now + strike - strike * math.exp(-rate * wait) - (due if sign < 0.0 else 0.0)
+        factor = math.exp((carry - rate) * wait)
+        if sign * (factor * strike + later) > sign * (strike + now):
+            nodes[FACTOR + i], nodes[OFFSET + i], nodes[WAIT + i] = factor, later, wait if sign > 0.0 else 0.0
 
 
 @njit(**OPTIONS)
@@ -52,7 +76,22 @@ def _roll_back(nodes: np.ndarray, i: int, up: float, down: float, slope: float, 
         held = up * nodes[AMERICAN + j + 1] + down * nodes[AMERICAN + j]
         exercised = slope * nodes[GRID + j] + offset
         nodes[AMERICAN + j] = held if held > exercised else exercised
+        nodes[GAIN + j] = held - exercised
         nodes[EUROPEAN + j] = up * nodes[EUROPEAN + j + 1] + down * nodes[EUROPEAN + j]
+
+
+@njit(**OPTIONS)
+def _decide_later(nodes: np.ndarray, i: int, slope: float, offset: float, deviation: float) -> None:
+    """`flowlake.options.american._decide` after `_roll_back` to step i, whose `GAIN` row holds held less exercised."""
+    for j in range(1, i):
+        gain, level = nodes[GAIN + j], nodes[GRID + j]
+        lean = (nodes[GAIN + j + 1] - nodes[GAIN + j - 1]) / (nodes[GRID + j + 1] - nodes[GRID + j - 1])
+        width = abs(lean) * level * deviation
+        if abs(gain) < UNDECIDED * width:
+            z = gain / width
+            likely = 0.5 * math.erfc(-z * SQRT_HALF)
+            smooth = gain * likely + width * ONE_OVER_SQRT_2PI * math.exp(-0.5 * z * z)
+            nodes[AMERICAN + j] = slope * level + offset + smooth
 
 
 @njit(**OPTIONS)
@@ -101,7 +140,7 @@ def premiums(
     out: np.ndarray,
 ) -> None:
     """Premiums of `flowlake.options.american` for odd `steps`: fills the rows value, delta, gamma, charm of `out`."""
-    nodes = np.zeros(4 * ROW)
+    nodes = np.zeros(ROWS * ROW)
     slopes = np.zeros((2, 2))
     for row in range(spot.size):
         n, x, k, s = steps[row], spot[row], strike[row], sign[row]
@@ -113,9 +152,9 @@ def premiums(
         u, d = growth * q / p, growth * (1.0 - q) / (1.0 - p)
         discount = math.exp(-rate[row] * step)
         up, down = discount * p, discount * (1.0 - p)
-        paying = last_dividend[row] > first_dividend[row]
-        if paying:
-            _fill_escrow(nodes, ex_years, cash, first_dividend[row], last_dividend[row], rate[row], step, n)
+        _fill_exercise_terms(
+            nodes, ex_years, cash, first_dividend[row], last_dividend[row], k, s, rate[row], carry[row], step, n
+        )
 
         ratio, level = u / d, 1.0
         low = x * d**n
@@ -127,14 +166,22 @@ def premiums(
             nodes[EUROPEAN + j] = payoff
             level = level * ratio if j < n else level
         low = low / d
-        escrow = nodes[ESCROW + n - 1] if paying else 0.0
-        _roll_back(nodes, n - 1, up, down, s * low, s * (escrow - k))
+        slope, offset = s * low * nodes[FACTOR + n - 1], s * nodes[OFFSET + n - 1]
+        _roll_back(nodes, n - 1, up, down, slope, offset)
+        if nodes[WAIT + n - 1] > 0.0:
+            _decide_later(nodes, n - 1, slope, offset, volatility[row] * math.sqrt(nodes[WAIT + n - 1]))
         for i in range(n - 3, -1, -2):
             late = low / d
             low = late / d
-            late_escrow = nodes[ESCROW + i + 1] if paying else 0.0
-            escrow = nodes[ESCROW + i] if paying else 0.0
-            _roll_back_twice(nodes, i, up, down, s * late, s * (late_escrow - k), s * low, s * (escrow - k))
+            late_slope, late_offset = s * late * nodes[FACTOR + i + 1], s * nodes[OFFSET + i + 1]
+            slope, offset = s * low * nodes[FACTOR + i], s * nodes[OFFSET + i]
+            if nodes[WAIT + i] == 0.0 and nodes[WAIT + i + 1] == 0.0:
+                _roll_back_twice(nodes, i, up, down, late_slope, late_offset, slope, offset)
+            else:
+                _roll_back(nodes, i + 1, up, down, late_slope, late_offset)
+                _decide_later(nodes, i + 1, late_slope, late_offset, volatility[row] * math.sqrt(nodes[WAIT + i + 1]))
+                _roll_back(nodes, i, up, down, slope, offset)
+                _decide_later(nodes, i, slope, offset, volatility[row] * math.sqrt(nodes[WAIT + i]))
             if i == 4 or i == 2:
                 at = i // 2 - 1
                 x0, x1, x2 = low * nodes[GRID + at], low * nodes[GRID + at + 1], low * nodes[GRID + at + 2]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import mpmath as mp
 import numpy as np
@@ -46,8 +47,9 @@ def forward_price(forward, strike, years, discount, is_call, volatility) -> mp.m
 def price(case: Case) -> float:
     """The price, rounded once."""
     with mp.workdps(DIGITS):
-        numbers = (mp.mpf(x) for x in (case.forward, case.strike, case.years, case.discount))
-        return float(forward_price(*numbers, case.is_call, mp.mpf(case.volatility)))
+        forward, strike, years = mp.mpf(case.forward), mp.mpf(case.strike), mp.mpf(case.years)
+        value = forward_price(forward, strike, years, mp.mpf(case.discount), case.is_call, mp.mpf(case.volatility))
+        return float(value)
 
 
 def spot_price(case: Case, spot, years, volatility, rate, carry) -> mp.mpf:
@@ -77,7 +79,7 @@ def random_cases(count: int, seed: int) -> list[Case]:
     return cases
 
 
-def arrays(cases: list[Case]) -> dict[str, np.ndarray]:
+def arrays(cases: list[Case]) -> dict[str, Any]:
     """Columns of the cases under the argument names of the pricing functions."""
     return {
         name: np.array([getattr(case, name) for case in cases])

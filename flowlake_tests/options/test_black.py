@@ -9,13 +9,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from flowlake.options import Status, black, black_price, greeks, implied_volatility, volatility_and_greeks
+from flowlake.options.engine import Engine
 from flowlake_tests.options.extended import DIGITS, Case, arrays, price, random_cases, spot_price
 
-ENGINES = ("numpy", "numba")
+ENGINES: tuple[Engine, ...] = ("numpy", "numba")
 CASES = random_cases(1_500, seed=1)
 
 
-def solve(cases: list[Case], engine: str):
+def solve(cases: list[Case], engine: Engine):
     prices = np.array([price(case) for case in cases])
     return implied_volatility(prices, **arrays(cases), engine=engine)
 
