@@ -162,13 +162,12 @@ class PolygonClient:
         key, `NotEntitled` where the plan serves none of the chains, `Unreachable` where nothing could be reached,
         `SnapshotGone` for a session that is no longer (or not yet) to be seen.
         """
-        moment = self._moment(session, as_of, snapshot=True)
-        self._transport.begin_run()
+        moment = self._begin(session, as_of, snapshot=True)
         return await ChainReader(self._transport, self._settings, session, moment).read(underlyings, on_progress)
 
     async def fetch_stocks(self, session: date, *, as_of: datetime | None = None) -> pl.DataFrame:
         """Snapshot of every stock in `session`: RAW_STOCK_SNAPSHOTS. Raises as `fetch_chains`."""
-        moment = self._moment(session, as_of, snapshot=True)
+        moment = self._begin(session, as_of, snapshot=True)
         listing = await self._list(STOCKS, _STOCKS_PATH, {}, moment)
         known = moment.known(listing.received_at)
         # The vendor's list has carried a ticker twice; the row updated last is the one that trades.
@@ -192,7 +191,7 @@ class PolygonClient:
         A future action without a date of announcement is left out where the list is read after the session: nobody
         can tell that it was known. Several dividends of one ticker on one day are added up.
         """
-        moment = self._moment(session, as_of)
+        moment = self._begin(session, as_of)
         span = (session - timedelta(days=past_days), session + timedelta(days=future_days))
         asked = [
             (SPLITS, "/v3/reference/splits", _between("execution_date", *span) | {"limit": "1000"}),
@@ -226,7 +225,7 @@ class PolygonClient:
         (its Wednesday holds VIX) are read instead of all: about a tenth of the pages. A week without any contract, as
         in a small sandbox, falls back to all contracts.
         """
-        moment = self._moment(session, as_of)
+        moment = self._begin(session, as_of)
         monday = _monthly_expiration_week(session)
         week = _between("expiration_date", monday, monday + timedelta(days=4))
         calls = {"contract_type": "call", "as_of": session.isoformat(), "limit": "1000"}
@@ -243,7 +242,7 @@ class PolygonClient:
         Columns contract, underlying, contract_type, exercise_style, expiration, strike (USD per share) and
         shares_per_contract; sorted by underlying, contract.
         """
-        moment = self._moment(session, as_of)
+        moment = self._begin(session, as_of)
         everything = {"as_of": session.isoformat(), "limit": "1000"}
         filters = [{}] if underlyings is None else [{"underlying_ticker": name} for name in sorted(set(underlyings))]
         listings = await self._gather(
@@ -259,7 +258,7 @@ class PolygonClient:
         Columns session, ticker, open, high, low, close, volume (shares), vwap, transactions, available_at, origin;
         sorted by ticker.
         """
-        moment = self._moment(session, as_of)
+        moment = self._begin(session, as_of)
         listing = await self._list(GROUPED, f"{_GROUPED_PATH}/{session.isoformat()}", {"adjusted": "false"}, moment)
         frame = listing.frame.with_columns(
             session=pl.lit(session),
@@ -282,8 +281,7 @@ class PolygonClient:
         A contract without a bar did not trade. One whose request fails, or whose bar lacks a price, is reported in
         `failed`; `AuthError`, `NotEntitled` and `CircuitOpen` are raised. One request per contract.
         """
-        moment = self._moment(session, as_of)
-        self._transport.begin_run()
+        moment = self._begin(session, as_of)
         day = session.isoformat()
         pairs = sorted(set(contracts))
         failed: dict[str, str] = {}
@@ -335,6 +333,7 @@ class PolygonClient:
 
     async def probe(self, underlying: str = "SPY", *, as_of: datetime | None = None) -> list[Capability]:
         """What this key's plan includes, one cheap request per capability; only a refused key raises."""
+        self._transport.begin_run()
         moment = Moment(self._replayed(as_of), timedelta(0))
         now = as_of or self._transport.timing.now()
         day = previous_session(now.astimezone(NEW_YORK).date())
@@ -380,7 +379,9 @@ class PolygonClient:
             )
         return as_of
 
-    def _moment(self, session: date, as_of: datetime | None, *, snapshot: bool = False) -> Moment:
+    def _begin(self, session: date, as_of: datetime | None, *, snapshot: bool = False) -> Moment:
+        """Start a run (its time budget, its circuit breaker) and say which moment it looks at."""
+        self._transport.begin_run()
         require_session(session)
         delay = timedelta(minutes=self._settings.delay_minutes)
         if self._settings.replay:
@@ -442,6 +443,7 @@ class PolygonClient:
         return [results[number] for number in sorted(results)]
 
     async def _get_json(self, path: str, kind: type[T]) -> T:
+        self._transport.begin_run()
         decoder = msgspec.json.Decoder(kind)
 
         def decode(body: bytes) -> T:

@@ -340,3 +340,11 @@ def test_bars_are_not_asked_for_without_end_when_the_server_is_down():
 )
 def test_the_standard_expiration_is_in_the_week_of_the_third_friday(session: date, monday: date):
     assert _monthly_expiration_week(session) == monday
+
+
+def test_every_call_has_a_time_budget_of_its_own():
+    clock = JumpingClock()
+    with scripted(answers(ok([])), clock, budget_seconds=60) as client:
+        client.list_contracts(SESSION)
+        clock.seconds += 3600
+        assert client.list_contracts(SESSION).is_empty()
