@@ -199,15 +199,14 @@ class Transport:
 
     def next_page(self, text: str, current: httpx.URL) -> httpx.URL:
         """`next_url` as a URL on our own origin; raises `UnsafeNextUrl` for any other, or one that carries userinfo."""
-        shown = self._redacted(text)
         try:
             url = httpx.URL(text)
             if url.is_relative_url:
                 url = current.join(url)
         except httpx.InvalidURL as error:
-            raise UnsafeNextUrl(f"next_url is not a URL: {shown!r}", self._redacted(str(current))) from error
+            raise UnsafeNextUrl(f"next_url is not a URL: {self._redacted(text)!r}", self._shown(current)) from error
         if url.userinfo or Origin.of(url) != self.origin:
-            raise UnsafeNextUrl(f"next_url leaves {self.base_url}: {shown!r}", self._redacted(str(current)))
+            raise UnsafeNextUrl(f"next_url leaves {self.base_url}: {self._redacted(text)!r}", self._shown(current))
         return url
 
     async def get(
@@ -275,24 +274,23 @@ class Transport:
         self, url: httpx.URL, decode: Callable[[bytes], T], headers: Mapping[str, str] | None, attempt: int
     ) -> Reply[T]:
         started = self.timing.monotonic()
-        shown = self._redacted(str(url))
         try:
             async with asyncio.timeout(self._settings.request_timeout_seconds):
                 request = self._http.build_request("GET", url, headers=headers)
                 response = await self._http.send(request, stream=True)
                 try:
-                    body = await self._body(response, shown)
+                    body = await self._body(response, url)
                 finally:
                     await response.aclose()
         except TimeoutError as error:
             limit = self._settings.request_timeout_seconds
-            raise ConnectionLost(f"no complete answer within {limit:g} s", shown) from error
+            raise ConnectionLost(f"no complete answer within {limit:g} s", self._shown(url)) from error
         except httpx.HTTPError as error:
-            raise _connection_error(error, shown, str(self.base_url)) from error
+            raise _connection_error(error, self._shown(url), str(self.base_url)) from error
         self.stats.seconds.append(self.timing.monotonic() - started)
         self.stats.bytes += len(body)
         if response.status_code != 200:
-            self._refuse(response, body, shown)
+            self._refuse(response, body, url)
         try:
             value = decode(body)
         except (MalformedBody, UnexpectedShape) as error:
@@ -300,20 +298,22 @@ class Transport:
             message = "the body is not complete JSON" if kind is Truncated else "the answer is not as documented"
             request_id = response.headers.get("X-Request-Id")
             excerpt = self._excerpt(body)
-            raise kind(f"{message}: {error}", shown, 200, request_id, excerpt) from error
+            raise kind(f"{message}: {error}", self._shown(url), 200, request_id, excerpt) from error
         return Reply(value, self.timing.now(), response.headers.get("X-Data-Origin"), attempt)
 
-    async def _body(self, response: httpx.Response, shown: str) -> bytes:
+    async def _body(self, response: httpx.Response, url: httpx.URL) -> bytes:
         chunks: list[bytes] = []
         size = 0
         async for chunk in response.aiter_bytes():
             size += len(chunk)
             if size > self._settings.max_body_bytes:
-                raise UnexpectedAnswer(f"the body is larger than {self._settings.max_body_bytes:,} bytes", shown)
+                raise UnexpectedAnswer(
+                    f"the body is larger than {self._settings.max_body_bytes:,} bytes", self._shown(url)
+                )
             chunks.append(chunk)
         return b"".join(chunks)
 
-    def _refuse(self, response: httpx.Response, body: bytes, shown: str) -> NoReturn:
+    def _refuse(self, response: httpx.Response, body: bytes, url: httpx.URL) -> NoReturn:
         status = response.status_code
         answer = _error_body(body)
         request_id = str(answer.get("request_id") or response.headers.get("X-Request-Id") or "") or None
@@ -321,12 +321,15 @@ class Transport:
         retry_after = _retry_after(response.headers.get("Retry-After"), self.timing.now())
         kind, remedy = _classify(status, bool(answer))
         message = f"{told or 'no reason given'} - {remedy}" if remedy else told or f"HTTP {status}"
-        raise kind(message, shown, status, request_id, self._excerpt(body), retry_after)
+        raise kind(message, self._shown(url), status, request_id, self._excerpt(body), retry_after)
 
     def _excerpt(self, body: bytes) -> str:
         # Redacted before it is cut, so that a cut can never leave half a key behind.
         text = self._redacted(body[: 8 * EXCERPT_CHARACTERS].decode(errors="replace"))
         return " ".join(text.split())[:EXCERPT_CHARACTERS]
+
+    def _shown(self, url: httpx.URL) -> str:
+        return self._redacted(str(url))
 
     def _redacted(self, text: str) -> str:
         return redact(text, self._key.get_secret_value())
