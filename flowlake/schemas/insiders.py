@@ -361,5 +361,6 @@ CONGRESS_TRADES = Table(
     key=("chamber", "disclosure_id", "row_number"),
     sort=("disclosed_on", "chamber", "disclosure_id", "row_number"),
     known_at="available_at: end of the disclosure day; never the trade date",
+    partitioning="none",
     retention="permanent",
 )

@@ -21,7 +21,8 @@ WRAPPED = (
     + b"-" * 80
     + b"\n4                NEWMAN PAUL  II                    1214156     20260716    "
     b"edgar/data/101/0000000101-26-000045.txt         \n"
-    b"424B2            BIG BANK                           19617       20260716    edgar/data/19617/0000019617-26-000001.txt\n"
+    b"424B2            BIG BANK                           19617       20260716    "
+    b"edgar/data/19617/0000019617-26-000001.txt\n"
 )
 
 

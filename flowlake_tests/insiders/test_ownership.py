@@ -125,8 +125,8 @@ def test_a_hundred_megabytes_are_refused_unread():
     assert _reason(b"<ownershipDocument>" + bytes(100_000_000)) == "too_large"
 
 
-_BOMB = b'<?xml version="1.0"?><!DOCTYPE x [<!ENTITY a "ha"><!ENTITY b "&a;&a;&a;&a;">]><ownershipDocument>&b;</ownershipDocument>'
-_FILE = b'<!DOCTYPE x [<!ENTITY f SYSTEM "file:///etc/passwd">]><ownershipDocument><remarks>&f;</remarks></ownershipDocument>'
+_BOMB = b'<!DOCTYPE x [<!ENTITY a "ha"><!ENTITY b "&a;&a;&a;">]><ownershipDocument>&b;</ownershipDocument>'
+_FILE = b'<!DOCTYPE x [<!ENTITY f SYSTEM "file:///etc/passwd">]><ownershipDocument>&f;</ownershipDocument>'
 _REMOTE = b'<!DOCTYPE x SYSTEM "http://127.0.0.1:9/x.dtd"><ownershipDocument/>'
 
 
@@ -295,8 +295,8 @@ def _owner_facts(read: OwnershipDocument, position: int) -> dict[str, Any]:
 
 def _expect_rows(read: OwnershipDocument, rows: list[Transaction], expected: list[dict[str, Any]] | None) -> None:
     assert len(rows) == len(expected or [])
-    for row, wanted in zip(rows, expected or [], strict=True):
-        wanted = wanted | ({"footnotes": sorted(set(wanted["footnotes"] or []))} if "footnotes" in wanted else {})
+    for row, stated in zip(rows, expected or [], strict=True):
+        wanted = stated | ({"footnotes": sorted(set(stated["footnotes"] or []))} if "footnotes" in stated else {})
         assert {name: value for name, value in _row_facts(read, row).items() if name in wanted} == wanted
 
 
