@@ -181,6 +181,7 @@ class ChainReader:
         self._duplicates = 0
         self._unknown: Counter[str] = Counter()
         self._ended: list[_Chain] = []
+        self._totals: Counter[str] = Counter()
         self._fatal: SourceError | None = None
         self._refusal: NotEntitled | None = None
         self._last_error: SourceError | None = None
@@ -193,15 +194,15 @@ class ChainReader:
         """
         transport = self._transport
         started = transport.timing.monotonic()
-        before = (
-            transport.stats.requests,
-            transport.stats.retries,
-            transport.stats.rate_limited,
-            transport.stats.bytes,
-        )
+        before = transport.stats.totals()
         names = sorted(set(underlyings))
         params = {"limit": str(PAGE_LIMIT), "order": "asc", "sort": "ticker"}
-        pending = deque(_Chain(name, transport.url(chain_path(name), params)) for name in names)
+        pending: deque[_Chain] = deque()
+        for name in names:
+            try:
+                pending.append(_Chain(name, transport.url(chain_path(name), params)))
+            except ValueError as error:
+                self._end(_Chain(name, transport.base_url, error=str(error)), "failed", len(names), on_progress)
         for _ in range(self._settings.chain_rounds):
             pending = await self._round(pending, len(names), on_progress)
         for chain in pending:
@@ -212,12 +213,11 @@ class ChainReader:
         ordered = [self._slices.pop(name) for name in sorted(self._slices)]
         frame = pl.concat([RAW_OPTION_SNAPSHOTS.empty(), *ordered], rechunk=True)
         ordered.clear()
-        after = (transport.stats.requests, transport.stats.retries, transport.stats.rate_limited, transport.stats.bytes)
-        requests, retries, rate_limited, size = (b - a for a, b in zip(before, after, strict=True))
+        requests, retries, rate_limited, size = (b - a for a, b in zip(before, transport.stats.totals(), strict=True))
         stats = PassStats(
             underlyings=len(names),
             statuses=dict(sorted(Counter(chain.status for chain in self._ended).items())),
-            pages=sum(chain.page_count for chain in self._ended),
+            pages=self._totals["pages"],
             rows=frame.height,
             duplicates=self._duplicates,
             rejected=len(self._rejected),
@@ -321,21 +321,14 @@ class ChainReader:
         chain.page_count = len(chain.pages)
         chain.row_count = sum(kept.page.rows + len(kept.page.rejected) for kept in chain.pages)
         self._ended.append(chain)
+        self._totals.update(pages=chain.page_count, rows=chain.row_count, failed=int(status == "failed"))
         self._batch.append(chain)
         self._batch_rows += chain.row_count
         if self._batch_rows >= BATCH_ROWS:
             self._flush()
         if on_progress is not None:
-            ended = self._ended
-            on_progress(
-                Progress(
-                    done=len(ended),
-                    total=total,
-                    pages=sum(each.page_count for each in ended),
-                    rows=sum(each.row_count for each in ended),
-                    failed=sum(each.status == "failed" for each in ended),
-                )
-            )
+            totals = self._totals
+            on_progress(Progress(len(self._ended), total, totals["pages"], totals["rows"], totals["failed"]))
 
     def _raise_if_hopeless(self) -> None:
         """Raise what the pass failed of, where not a single page came: an empty market would hide it."""

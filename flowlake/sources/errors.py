@@ -74,6 +74,10 @@ class RequestFailed(SourceError):
     retry_after: float | None = None
     attempts: int = field(default=1, compare=False)
 
+    def __post_init__(self) -> None:
+        # A server may put the key into next_url; the URL shown in a later error must not repeat it.
+        self.url = redact(self.url)
+
     def __str__(self) -> str:
         """One line: the message, then status, request id, URL and the start of the body."""
         facts = [

@@ -86,6 +86,10 @@ class TransportStats:
     failures: Counter[str] = field(default_factory=Counter)
     seconds: list[float] = field(default_factory=list)
 
+    def totals(self) -> tuple[int, int, int, int]:
+        """Requests, retries, answers 429, and bytes so far."""
+        return self.requests, self.retries, self.rate_limited, self.bytes
+
     def latency(self, quantile: float) -> float | None:
         """The given quantile of seconds per answered request, the wait for a turn excluded; None before the first."""
         if not self.seconds:

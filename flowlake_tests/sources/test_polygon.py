@@ -348,3 +348,17 @@ def test_every_call_has_a_time_budget_of_its_own():
         client.list_contracts(SESSION)
         clock.seconds += 3600
         assert client.list_contracts(SESSION).is_empty()
+
+
+def test_a_name_that_cannot_be_a_ticker_is_reported_and_the_others_are_read():
+    with scripted(answers(ok([chain_row()]))) as client:
+        taken = client.fetch_chains(SESSION, ["F", ".."])
+    assert dict(taken.coverage.select("underlying", "status").rows()) == {"F": "complete", "..": "failed"}
+
+
+def test_a_key_the_server_puts_into_next_url_is_not_repeated_in_the_coverage():
+    url = f"http://127.0.0.1:9/v3/snapshot/options/F?cursor=x&apiKey={KEY}"
+    with scripted(answers(ok([chain_row()], next_url=url))) as client:
+        taken = client.fetch_chains(SESSION, ["F"])
+    assert taken.coverage["status"].to_list() == ["failed"]
+    assert KEY not in taken.coverage["error"][0]
