@@ -185,11 +185,13 @@ def ticker_baselines(
 
 def _daily_totals(chain: pl.LazyFrame) -> pl.LazyFrame:
     volume = pl.col("volume").cast(pl.Float64)
+    # Whole cents add up exactly in any order, so the sum does not depend on how the work is split.
+    cents = (volume * pl.col("price").fill_null(0.0) * pl.col("multiplier") * 100.0).round().cast(pl.Int64)
     return chain.group_by("underlying").agg(
         volume=volume.sum(),
         call_volume=volume.filter(pl.col("right") == "C").sum(),
         put_volume=volume.filter(pl.col("right") == "P").sum(),
-        premium_usd=(volume * pl.col("price").fill_null(0.0) * pl.col("multiplier")).sum(),
+        premium_usd=cents.sum() / 100.0,
         spot=pl.col("spot").max(),
     )
 
