@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterator, Sequence
+import socket
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date
-from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING
-
-from flowlake import calendar
 
 if TYPE_CHECKING:
     import dagster as dg
@@ -21,6 +19,7 @@ INSTANCE_TEMPLATE = Path(__file__).parents[1] / "dagster.yaml"
 
 _RANGE_START = "dagster/asset_partition_range_start"
 _RANGE_END = "dagster/asset_partition_range_end"
+_PROCESS = "flowlake/process"
 
 
 @dataclass(frozen=True)
@@ -67,13 +66,38 @@ def instance(data_dir: Path) -> Iterator[dg.DagsterInstance]:
         yield opened
 
 
-def contiguous(days: Sequence[date]) -> list[tuple[date, date]]:
-    """Ascending sessions as ranges without gaps: [(first, last), ...]."""
-    if not days:
-        return []
-    breaks = [at for at, (left, right) in enumerate(pairwise(days), start=1) if calendar.next_session(left) != right]
-    edges = [0, *breaks, len(days)]
-    return [(days[start], days[end - 1]) for start, end in pairwise(edges)]
+def release_dead_runs(opened: dg.DagsterInstance) -> list[str]:
+    """Mark runs of this machine's command line whose process is gone as failed, and free their concurrency slots.
+
+    A killed process cannot give its pool slots back, and the next run would wait for them for ever. Returns their ids.
+    """
+    import dagster as dg
+
+    started = opened.get_runs(dg.RunsFilter(statuses=[dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.STARTING]))
+    dead = [run for run in started if _PROCESS in run.tags and not _alive(run.tags[_PROCESS])]
+    for run in dead:
+        opened.report_run_failed(run, "the process of this run is gone (killed, or the machine restarted)")
+        opened.event_log_storage.free_concurrency_slots_for_run(run.run_id)
+    return [run.run_id for run in dead]
+
+
+def _this_process() -> str:
+    """Host, process id and start: a process id alone may come to mean another process."""
+    import psutil
+
+    return f"{socket.gethostname()}/{os.getpid()}/{psutil.Process().create_time():.0f}"
+
+
+def _alive(process: str) -> bool:
+    import psutil
+
+    host, pid, created = process.rsplit("/", 2)
+    if host != socket.gethostname():
+        return True
+    try:
+        return f"{psutil.Process(int(pid)).create_time():.0f}" == created
+    except psutil.NoSuchProcess:
+        return False
 
 
 def run_sessions(
@@ -81,12 +105,14 @@ def run_sessions(
 ) -> RunResult:
     """Run `job` for the sessions `first` to `last` as one run in this process and say what came of it.
 
-    With `keep_existing`, sessions that a table already has are not built again.
+    With `keep_existing`, sessions that a table already has are not built again. What a killed run of this machine
+    left locked is released first.
     """
     from flowlake.definitions import defs
     from flowlake.defs.session_asset import SKIP_EXISTING
 
-    tags = {_RANGE_START: first.isoformat(), _RANGE_END: last.isoformat()}
+    release_dead_runs(opened)
+    tags = {_RANGE_START: first.isoformat(), _RANGE_END: last.isoformat(), _PROCESS: _this_process()}
     if keep_existing:
         tags[SKIP_EXISTING] = "true"
     result = defs.resolve_job_def(job).execute_in_process(
