@@ -15,6 +15,7 @@ from collections.abc import Iterable
 from datetime import date
 from typing import Any, Literal
 from xml.etree import ElementTree
+from xml.etree.ElementTree import Element
 
 import msgspec
 
@@ -289,19 +290,22 @@ def _encoding(content: bytes) -> str:
     return "utf-8" if encoding.startswith("utf-16") else encoding
 
 
-def _root(text: str) -> tuple[Any, bool]:
+def _root(text: str) -> tuple[Element, bool]:
     recovered = False
     try:
-        root: Any = ElementTree.fromstring(text)
+        root = ElementTree.fromstring(text)
     except (ElementTree.ParseError, ValueError):
         root, recovered = _recovered_root(text), True
-    if _local(root.tag) != "ownershipDocument":
-        reason: Refusal = "html" if _local(root.tag).lower() in {"html", "body", "p", "table"} else "not_ownership"
-        raise RefusedDocument(reason, f"the root element is <{_local(root.tag)[:60]}>, not <ownershipDocument>")
+    if "}" in root.tag:
+        for element in root.iter():
+            element.tag = element.tag.rpartition("}")[2]
+    if root.tag != "ownershipDocument":
+        reason: Refusal = "html" if root.tag.lower() in {"html", "body", "p", "table"} else "not_ownership"
+        raise RefusedDocument(reason, f"the root element is <{root.tag[:60]}>, not <ownershipDocument>")
     return root, recovered
 
 
-def _recovered_root(text: str) -> Any:
+def _recovered_root(text: str) -> Element:
     """libxml2's reading of XML that is not well-formed; entities and network stay off."""
     from lxml import etree  # pyright: ignore[reportAttributeAccessIssue]
 
@@ -321,17 +325,14 @@ def _recovered_root(text: str) -> Any:
         raise RefusedDocument("not_xml", str(error)[:200]) from error
     if root is None:
         raise RefusedDocument("not_xml", "no element could be read")
-    return root
+    etree.strip_elements(root, etree.Entity, with_tail=False)
+    try:
+        return ElementTree.fromstring(etree.tostring(root, encoding="unicode"))
+    except ElementTree.ParseError as error:
+        raise RefusedDocument("not_xml", f"what could be recovered is no XML either: {error}") from error
 
 
-def _local(tag: Any) -> str:
-    """The element's name without namespace; comments and instructions, whose tag is no string, have none."""
-    if not isinstance(tag, str):
-        return ""
-    return tag.rpartition("}")[2]
-
-
-def _text(element: Any) -> str | None:
+def _text(element: Element) -> str | None:
     text = element.text
     if text is None:
         return None
@@ -345,7 +346,7 @@ class _Reader:
         self.recovered = recovered
         self.problems: list[str] = []
 
-    def document(self, root: Any) -> OwnershipDocument:
+    def document(self, root: Element) -> OwnershipDocument:
         values: dict[str, Any] = {}
         owners: list[Owner] = []
         signatures: list[Signature] = []
@@ -354,7 +355,7 @@ class _Reader:
         transactions: list[Transaction] = []
         holdings: list[Holding] = []
         for child in root:
-            tag = _local(child.tag)
+            tag = child.tag
             if tag in DOCUMENT_CELLS:
                 self._assign(values, DOCUMENT_CELLS[tag], child, tag)
             elif tag == "issuer":
@@ -367,7 +368,7 @@ class _Reader:
                 footnotes.extend(self._footnotes(child))
             elif tag == "ownerSignature":
                 signatures.append(self._signature(child))
-            elif tag:
+            else:
                 self._unknown(tag)
         self._require(values, owners)
         return OwnershipDocument(
@@ -393,32 +394,31 @@ class _Reader:
         if not owners:
             raise RefusedDocument("incomplete", "no reportingOwner")
 
-    def _issuer(self, issuer: Any, values: dict[str, Any], foreign: list[str]) -> None:
+    def _issuer(self, issuer: Element, values: dict[str, Any], foreign: list[str]) -> None:
         for child in issuer:
-            tag = _local(child.tag)
+            tag = child.tag
             if tag in ISSUER_CELLS:
                 self._assign(values, ISSUER_CELLS[tag], child, tag)
             elif tag == FOREIGN_SYMBOL:
                 symbol = _text(child)
                 if symbol:
                     foreign.append(symbol)
-            elif tag:
+            else:
                 self._unknown(f"issuer/{tag}")
 
-    def _owner(self, owner: Any) -> Owner:
+    def _owner(self, owner: Element) -> Owner:
         values: dict[str, Any] = {}
         for group in owner:
-            name = _local(group.tag)
+            name = group.tag
             cells = OWNER_GROUPS.get(name)
             if cells is None:
-                if name:
-                    self._unknown(f"reportingOwner/{name}")
+                self._unknown(f"reportingOwner/{name}")
                 continue
             for child in group:
-                tag = _local(child.tag)
+                tag = child.tag
                 if tag in cells:
                     self._assign(values, cells[tag], child, tag)
-                elif tag:
+                else:
                     self._unknown(f"{name}/{tag}")
         cik = values.get("owner_cik")
         if cik is None or not _CIK.fullmatch(cik):
@@ -427,33 +427,32 @@ class _Reader:
             values[flag] = bool(values.get(flag))
         return Owner(**{**values, "owner_cik": cik.zfill(10)})
 
-    def _footnotes(self, element: Any) -> Iterable[Footnote]:
+    def _footnotes(self, element: Element) -> Iterable[Footnote]:
         for child in element:
-            if _local(child.tag) == "footnote":
+            if child.tag == "footnote":
                 yield Footnote(footnote_id=child.get("id") or "", text="".join(child.itertext()).strip())
-            elif _local(child.tag):
-                self._unknown(f"footnotes/{_local(child.tag)}")
+            else:
+                self._unknown(f"footnotes/{child.tag}")
 
-    def _signature(self, element: Any) -> Signature:
+    def _signature(self, element: Element) -> Signature:
         values: dict[str, Any] = {}
         for child in element:
-            tag = _local(child.tag)
+            tag = child.tag
             if tag == "signatureName":
                 values["name"] = _text(child)
             elif tag == "signatureDate":
                 values["signed_on"] = self._date(_text(child), tag)
-            elif tag:
+            else:
                 self._unknown(f"ownerSignature/{tag}")
         return Signature(**values)
 
-    def _table(self, table: Any, name: str, transactions: list[Transaction], holdings: list[Holding]) -> None:
+    def _table(self, table: Element, name: str, transactions: list[Transaction], holdings: list[Holding]) -> None:
         form_table, transaction_tag, holding_tag = TABLES[name]
         number = 0
         for child in table:
-            tag = _local(child.tag)
+            tag = child.tag
             if tag not in (transaction_tag, holding_tag):
-                if tag:
-                    self._unknown(f"{name}/{tag}")
+                self._unknown(f"{name}/{tag}")
                 continue
             number += 1
             values = self._row(child)
@@ -464,62 +463,59 @@ class _Reader:
                 self._unknown(f"{tag}: {surplus}={values.pop(surplus)}")
             holdings.append(Holding(form_table=form_table, row_number=number, **values))
 
-    def _row(self, row: Any) -> dict[str, Any]:
+    def _row(self, row: Element) -> dict[str, Any]:
         values: dict[str, Any] = {}
         links: list[FootnoteLink] = []
         for child in row:
-            tag = _local(child.tag)
+            tag = child.tag
             if tag in ROW_CELLS:
                 self._cell(values, links, ROW_CELLS[tag], child, tag)
             elif tag in ROW_GROUPS:
                 cells = ROW_GROUPS[tag]
                 for cell in child:
-                    cell_tag = _local(cell.tag)
+                    cell_tag = cell.tag
                     if cell_tag in cells:
                         self._cell(values, links, cells[cell_tag], cell, cell_tag)
                     elif cell_tag == "footnoteId":
                         links.append(FootnoteLink(GROUP_LINKS.get(tag, tag), cell.get("id") or ""))
-                    elif cell_tag:
+                    else:
                         self._unknown(f"{tag}/{cell_tag}")
             elif tag == "footnoteId":
                 links.append(FootnoteLink("row", child.get("id") or ""))
-            elif tag:
+            else:
                 self._unknown(f"row/{tag}")
         # Cells come in any order; the order of one cell's own footnotes is kept.
         values["footnotes"] = tuple(sorted(links, key=lambda link: link.field))
         return values
 
     def _cell(
-        self, values: dict[str, Any], links: list[FootnoteLink], target: tuple[str, Kind], cell: Any, tag: str
+        self, values: dict[str, Any], links: list[FootnoteLink], target: tuple[str, Kind], cell: Element, tag: str
     ) -> None:
-        field, kind = target
-        text = _text(cell)
+        text = cell.text
         for child in cell:
-            child_tag = _local(child.tag)
-            if child_tag == "value":
-                text = _text(child)
-            elif child_tag == "footnoteId":
-                links.append(FootnoteLink(field, child.get("id") or ""))
-            elif child_tag:
-                self._unknown(f"{tag}/{child_tag}")
-        if text is not None:
-            self._store(values, field, self._read(kind, text, tag), tag)
+            if child.tag == "value":
+                text = child.text
+            elif child.tag == "footnoteId":
+                links.append(FootnoteLink(target[0], child.get("id") or ""))
+            else:
+                self._unknown(f"{tag}/{child.tag}")
+        if text:
+            self._take(values, target, text, tag)
 
-    def _assign(self, values: dict[str, Any], target: tuple[str, Kind], element: Any, tag: str) -> None:
-        field, kind = target
-        text = _text(element)
-        if text is not None:
-            self._store(values, field, self._read(kind, text, tag), tag)
+    def _assign(self, values: dict[str, Any], target: tuple[str, Kind], element: Element, tag: str) -> None:
+        if element.text:
+            self._take(values, target, element.text, tag)
 
-    def _store(self, values: dict[str, Any], field: str, value: Any, tag: str) -> None:
-        if values.get(field) is not None and values[field] != value:
-            self.problems.append(f"{tag} appears twice; the first is kept")
+    def _take(self, values: dict[str, Any], target: tuple[str, Kind], raw: str, tag: str) -> None:
+        text = raw.strip()
+        if not text:
             return
-        values[field] = value
+        field, kind = target
+        value = text if kind == "text" else self._read(kind, text, tag)
+        if values.setdefault(field, value) != value:
+            self.problems.append(f"{tag} appears twice; the first is kept")
 
     def _read(self, kind: Kind, text: str, tag: str) -> Any:
-        if kind == "text":
-            return text
         if kind == "number":
             return self._number(text, tag)
         if kind == "date":
@@ -534,10 +530,11 @@ class _Reader:
         return self._unreadable(tag, text)
 
     def _number(self, text: str, tag: str) -> float | None:
-        cleaned = text.replace(",", "").removeprefix("$").strip()
-        if not _NUMBER.fullmatch(cleaned):
-            return self._unreadable(tag, text)
-        value = float(cleaned)
+        if not _NUMBER.fullmatch(text):
+            text = text.replace(",", "").removeprefix("$").strip()
+            if not _NUMBER.fullmatch(text):
+                return self._unreadable(tag, text)
+        value = float(text)
         return value if math.isfinite(value) else self._unreadable(tag, text)
 
     def _date(self, text: str | None, tag: str) -> date | None:

@@ -38,7 +38,7 @@ def read_disclosures(content: bytes, chamber: Chamber) -> pl.DataFrame:
     named = frame.rename({member: "member"})
     return named.select(
         (pl.col(name) if name in named.columns else pl.lit(None, pl.String).alias(name)) for name in DISCLOSURES
-    ).cast(dict(DISCLOSURES))
+    ).cast(DISCLOSURES)
 
 
 def fetch_disclosures(url: str, chamber: Chamber, *, transport: httpx.BaseTransport | None = None) -> pl.DataFrame:

@@ -7,8 +7,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from flowlake.settings import EdgarSettings
 from flowlake.sandbox.edgar import BLOCK_PAGE, EdgarArchive, EdgarServer, Issuer, Manners, synthetic_archive
+from flowlake.settings import EdgarSettings
 from flowlake.sources.edgar import Blocked, Clock, EdgarClient, NoContact, SharedPace
 from flowlake.sources.errors import ConnectionLost, NotFound, ServerError, UnexpectedAnswer
 
