@@ -176,12 +176,17 @@ def american_price(
 
 @np.errstate(all="ignore")  # rows without a solution run through the arithmetic and are masked by status
 def solve(
-    price: FloatArray, contracts: Contracts, european_iv: FloatArray, premiums: PremiumFunction
+    price: FloatArray,
+    contracts: Contracts,
+    european_iv: FloatArray,
+    premiums: PremiumFunction,
+    *,
+    with_greeks: bool = True,
 ) -> tuple[FloatArray, npt.NDArray[np.uint8], Greeks]:
     """Volatility, `Status` and Greeks of American options whose inputs are all finite and positive.
 
     `european_iv` is the European volatility of the same price (NaN where there is none): as the premium is never
-    negative it bounds the American one from above, and the search starts there.
+    negative it bounds the American one from above, and the search starts there. Without `with_greeks` they stay NaN.
     """
     status = np.zeros(price.shape, dtype=np.uint8)
     sign = np.where(contracts.is_call, 1.0, -1.0)
@@ -201,6 +206,8 @@ def solve(
     found = np.flatnonzero(np.isfinite(solved))
     status[np.delete(rows, found)] = Status.IMPRECISE
     volatility[rows[found]] = solved[found]
+    if not with_greeks:
+        return volatility, status, greeks
     values = _greeks(batch.rows(found), solved[found], evaluated[found], premium.rows(found), steps[found], premiums)
     for target, value in zip(greeks, values, strict=True):
         target[rows[found]] = value

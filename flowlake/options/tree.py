@@ -17,6 +17,8 @@ from flowlake.options.kernel import OPTIONS
 ROW = LARGEST_STEPS + 23
 AMERICAN, EUROPEAN, GRID, GAIN, FACTOR, OFFSET, WAIT = (ROW * row for row in range(7))
 ROWS = 7
+RESCALE_EVERY = 16
+"""Steps after which nodes return to dollars, long before their units overflow."""
 ONE_OVER_SQRT_2PI = 1.0 / math.sqrt(2.0 * math.pi)
 SQRT_HALF = math.sqrt(0.5)
 
@@ -70,14 +72,41 @@ def _fill_exercise_terms(
 
 
 @njit(**OPTIONS)
-def _roll_back(nodes: np.ndarray, i: int, up: float, down: float, slope: float, offset: float) -> None:
-    """Both trees from time step i + 1 to i; exercise is worth slope * grid + offset."""
+def _plant(nodes: np.ndarray, n: int, low: float, ratio: float, sign: float, strike: float) -> None:
+    """The grid, powers of the ratio between neighbours, and what both options are worth at expiration."""
+    level = 1.0
+    for j in range(8):
+        nodes[GRID + j] = level
+        level *= ratio
+    for j in range(8, n + 17):
+        nodes[GRID + j] = nodes[GRID + j - 8] * level
+    for j in range(n + 17):
+        payoff = sign * (low * nodes[GRID + j] - strike)
+        payoff = payoff if payoff > 0.0 else 0.0
+        nodes[AMERICAN + j] = payoff
+        nodes[EUROPEAN + j] = payoff
+
+
+@njit(**OPTIONS)
+def _rescale(nodes: np.ndarray, i: int, factor: float) -> None:
     for j in range((i + 8) & ~7):
-        held = up * nodes[AMERICAN + j + 1] + down * nodes[AMERICAN + j]
+        nodes[AMERICAN + j] *= factor
+        nodes[EUROPEAN + j] *= factor
+
+
+@njit(**OPTIONS)
+def _roll_back(nodes: np.ndarray, i: int, odds: float, slope: float, offset: float) -> None:
+    """Both trees from time step i + 1 to i; exercise is worth slope * grid + offset.
+
+    Values are kept in units of the discounted probability of all the down moves rolled back over, which saves a
+    multiplication per node: `odds` is the up probability over the down one.
+    """
+    for j in range((i + 8) & ~7):
+        held = nodes[AMERICAN + j] + odds * nodes[AMERICAN + j + 1]
         exercised = slope * nodes[GRID + j] + offset
         nodes[AMERICAN + j] = held if held > exercised else exercised
         nodes[GAIN + j] = held - exercised
-        nodes[EUROPEAN + j] = up * nodes[EUROPEAN + j + 1] + down * nodes[EUROPEAN + j]
+        nodes[EUROPEAN + j] = nodes[EUROPEAN + j] + odds * nodes[EUROPEAN + j + 1]
 
 
 @njit(**OPTIONS)
@@ -96,31 +125,32 @@ def _decide_later(nodes: np.ndarray, i: int, slope: float, offset: float, deviat
 
 @njit(**OPTIONS)
 def _roll_back_twice(
-    nodes: np.ndarray,
-    i: int,
-    up: float,
-    down: float,
-    late_slope: float,
-    late_offset: float,
-    slope: float,
-    offset: float,
+    nodes: np.ndarray, i: int, odds: float, late_slope: float, late_offset: float, slope: float, offset: float
 ) -> None:
     """Both trees from time step i + 2 to i in one pass.
 
     Rows are short: a pass that reads what the last one has just stored, one node aside, waits for the store.
     """
-    up_up, up_down, down_down = up * up, 2.0 * up * down, down * down
+    twice, square = 2.0 * odds, odds * odds
     for j in range((i + 8) & ~7):
         a0, a1, a2 = nodes[AMERICAN + j], nodes[AMERICAN + j + 1], nodes[AMERICAN + j + 2]
         g0, g1 = nodes[GRID + j], nodes[GRID + j + 1]
-        low, high = up * a1 + down * a0, up * a2 + down * a1
+        low, high = a0 + odds * a1, a1 + odds * a2
         low_exercised, high_exercised = late_slope * g0 + late_offset, late_slope * g1 + late_offset
         low = low if low > low_exercised else low_exercised
         high = high if high > high_exercised else high_exercised
-        held, exercised = up * high + down * low, slope * g0 + offset
+        held, exercised = low + odds * high, slope * g0 + offset
         nodes[AMERICAN + j] = held if held > exercised else exercised
         e0, e1, e2 = nodes[EUROPEAN + j], nodes[EUROPEAN + j + 1], nodes[EUROPEAN + j + 2]
-        nodes[EUROPEAN + j] = up_up * e2 + up_down * e1 + down_down * e0
+        nodes[EUROPEAN + j] = e0 + twice * e1 + square * e2
+
+
+@njit(**OPTIONS)
+def _terms(nodes: np.ndarray, i: int, strike: float, paying: bool) -> tuple[float, float, float]:
+    """Factor, offset and wait of exercise at step i."""
+    if paying:
+        return nodes[FACTOR + i], nodes[OFFSET + i], nodes[WAIT + i]
+    return 1.0, -strike, 0.0
 
 
 @njit(**OPTIONS)
@@ -151,48 +181,53 @@ def premiums(
         growth = math.exp(carry[row] * step)
         u, d = growth * q / p, growth * (1.0 - q) / (1.0 - p)
         discount = math.exp(-rate[row] * step)
-        up, down = discount * p, discount * (1.0 - p)
-        _fill_exercise_terms(
-            nodes, ex_years, cash, first_dividend[row], last_dividend[row], k, s, rate[row], carry[row], step, n
-        )
+        down, odds = discount * (1.0 - p), p / (1.0 - p)
+        paying = last_dividend[row] > first_dividend[row]
+        if paying:
+            _fill_exercise_terms(
+                nodes, ex_years, cash, first_dividend[row], last_dividend[row], k, s, rate[row], carry[row], step, n
+            )
 
-        ratio, level = u / d, 1.0
-        low = x * d**n
-        for j in range(n + 17):
-            nodes[GRID + j] = level
-            payoff = s * (low * level - k)
-            payoff = payoff if payoff > 0.0 and j <= n else 0.0
-            nodes[AMERICAN + j] = payoff
-            nodes[EUROPEAN + j] = payoff
-            level = level * ratio if j < n else level
-        low = low / d
-        slope, offset = s * low * nodes[FACTOR + n - 1], s * nodes[OFFSET + n - 1]
-        _roll_back(nodes, n - 1, up, down, slope, offset)
-        if nodes[WAIT + n - 1] > 0.0:
-            _decide_later(nodes, n - 1, slope, offset, volatility[row] * math.sqrt(nodes[WAIT + n - 1]))
+        low, fall = x * d**n, 1.0 / d
+        _plant(nodes, n, low, u / d, s, k)
+        low *= fall
+        rise, unit = 1.0 / down, s / down  # unit: one dollar of exercise in the units of the nodes
+        factor, offset, wait = _terms(nodes, n - 1, k, paying)
+        _roll_back(nodes, n - 1, odds, unit * low * factor, unit * offset)
+        if wait > 0.0:
+            spread = volatility[row] * math.sqrt(wait)
+            _decide_later(nodes, n - 1, unit * low * factor, unit * offset, spread)
         for i in range(n - 3, -1, -2):
-            late = low / d
-            low = late / d
-            late_slope, late_offset = s * late * nodes[FACTOR + i + 1], s * nodes[OFFSET + i + 1]
-            slope, offset = s * low * nodes[FACTOR + i], s * nodes[OFFSET + i]
-            if nodes[WAIT + i] == 0.0 and nodes[WAIT + i + 1] == 0.0:
-                _roll_back_twice(nodes, i, up, down, late_slope, late_offset, slope, offset)
+            if i % RESCALE_EVERY == 0:
+                _rescale(nodes, i + 2, s / unit)
+                unit = s
+            late_factor, late_offset, late_wait = _terms(nodes, i + 1, k, paying)
+            factor, offset, wait = _terms(nodes, i, k, paying)
+            low *= fall
+            unit *= rise
+            late_slope, late_offset = unit * low * late_factor, unit * late_offset
+            low *= fall
+            unit *= rise
+            slope, offset = unit * low * factor, unit * offset
+            if wait == 0.0 and late_wait == 0.0:
+                _roll_back_twice(nodes, i, odds, late_slope, late_offset, slope, offset)
             else:
-                _roll_back(nodes, i + 1, up, down, late_slope, late_offset)
-                _decide_later(nodes, i + 1, late_slope, late_offset, volatility[row] * math.sqrt(nodes[WAIT + i + 1]))
-                _roll_back(nodes, i, up, down, slope, offset)
-                _decide_later(nodes, i, slope, offset, volatility[row] * math.sqrt(nodes[WAIT + i]))
+                _roll_back(nodes, i + 1, odds, late_slope, late_offset)
+                _decide_later(nodes, i + 1, late_slope, late_offset, volatility[row] * math.sqrt(late_wait))
+                _roll_back(nodes, i, odds, slope, offset)
+                _decide_later(nodes, i, slope, offset, volatility[row] * math.sqrt(wait))
             if i == 4 or i == 2:
                 at = i // 2 - 1
                 x0, x1, x2 = low * nodes[GRID + at], low * nodes[GRID + at + 1], low * nodes[GRID + at + 2]
-                y0 = nodes[AMERICAN + at] - nodes[EUROPEAN + at]
-                y1 = nodes[AMERICAN + at + 1] - nodes[EUROPEAN + at + 1]
-                y2 = nodes[AMERICAN + at + 2] - nodes[EUROPEAN + at + 2]
+                dollar = s / unit
+                y0 = dollar * (nodes[AMERICAN + at] - nodes[EUROPEAN + at])
+                y1 = dollar * (nodes[AMERICAN + at + 1] - nodes[EUROPEAN + at + 1])
+                y2 = dollar * (nodes[AMERICAN + at + 2] - nodes[EUROPEAN + at + 2])
                 f01, f12 = (y1 - y0) / (x1 - x0), (y2 - y1) / (x2 - x1)
                 bend = (f12 - f01) / (x2 - x0)
                 slopes[at, 0], slopes[at, 1] = f01 + bend * (2.0 * x - x0 - x1), 2.0 * bend
         drift = (slopes[1, 0] - slopes[0, 0]) / (2.0 * step)
-        out[0, row] = nodes[AMERICAN] - nodes[EUROPEAN]
+        out[0, row] = (nodes[AMERICAN] - nodes[EUROPEAN]) * s / unit
         out[1, row] = slopes[0, 0] - 2.0 * step * drift
         out[2, row] = slopes[0, 1]
         out[3, row] = drift

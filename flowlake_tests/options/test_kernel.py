@@ -22,7 +22,7 @@ for name, function, arguments in [
     ("prepare", kernel._prepare, (block,)),
     ("step", kernel._step, (block,)),
     ("finish", kernel._finish, (block,)),
-    ("roll_back_twice", tree._roll_back_twice, (nodes, 48, 0.5, 0.5, 1.0, 0.0, 1.0, 0.0)),
+    ("roll_back_twice", tree._roll_back_twice, (nodes, 48, 1.0, 1.0, 0.0, 1.0, 0.0)),
 ]:
     fresh = kernel.njit(**{**kernel.OPTIONS, "cache": False})(function.py_func)
     fresh(*arguments)
