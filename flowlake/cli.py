@@ -37,15 +37,21 @@ Day = Annotated[str, typer.Option(help="Session, YYYY-MM-DD.")]
 
 def main() -> None:
     """Entry point: errors a person can put right become one line on standard error and exit code 1."""
-    from flowlake.lake import LakeError
-
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
     try:
         logging.getLogger("flowlake").setLevel(get_settings().log_level)
         app()
-    except (ValueError, OSError, LookupError, LakeError, RuntimeError) as error:
+    except Exception as error:
+        if not _is_for_people(error):
+            raise
         logging.getLogger("flowlake").debug("traceback of the error below", exc_info=error)
         fail(str(error))
+
+
+def _is_for_people(error: Exception) -> bool:
+    """Whether the message says what to do: flowlake's own errors, bad values, and what the system refuses."""
+    ours = type(error).__module__.startswith("flowlake.")
+    return ours or isinstance(error, ValueError | OSError | LookupError | RuntimeError)
 
 
 def fail(message: str) -> NoReturn:

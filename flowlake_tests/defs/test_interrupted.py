@@ -93,7 +93,7 @@ def undisturbed(
     return Lake.open(folder / "data").digests(), time.monotonic() - started
 
 
-@pytest.mark.parametrize("kills", [3, pytest.param(12, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("kills", [2, pytest.param(10, marks=pytest.mark.slow)])
 def test_a_backfill_killed_and_run_again_ends_in_the_same_bytes_and_no_reader_notices(
     kills: int,
     market_server: SandboxServer,
