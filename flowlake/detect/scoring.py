@@ -31,6 +31,8 @@ CONVICTIONS = (("EXTREME", 1.0), ("HIGH", 5.0), ("MEDIUM", 20.0), ("LOW", 60.0))
 SCORE_DECADES = 5.0
 SMALLEST_CLASS = 400
 LISTED_SHARE = 0.05
+LISTED_RANKS = 50
+"""Underlyings written down besides those with an anomaly: the most unusual 5 %, and the first 50 whatever they score."""
 CONTRACTS_SHOWN = 8
 
 
@@ -139,7 +141,7 @@ def benjamini_hochberg(ascending: np.ndarray) -> np.ndarray:
 def score_events(
     session: date, lines: pl.DataFrame, sides: pl.DataFrame, trailing: pl.DataFrame, anomalies: pl.DataFrame
 ) -> pl.DataFrame:
-    """SCORED_EVENTS of `session`: underlyings with an anomaly, or among the most unusual 5 %, ranked among all judged.
+    """SCORED_EVENTS of `session`: underlyings with an anomaly or among the most unusual, ranked among all judged.
 
     `sides` comes from `weigh`; `anomalies` holds the rows of all algorithms (underlying, right, algorithm).
     """
@@ -149,7 +151,11 @@ def score_events(
     events = (
         ranked.join(algorithms, on="underlying", how="left")
         .with_columns(pl.col("algorithms").fill_null([]))
-        .filter((pl.col("algorithms").list.len() > 0) | (pl.col("p_value") <= LISTED_SHARE))
+        .filter(
+            (pl.col("algorithms").list.len() > 0)
+            | (pl.col("p_value") <= LISTED_SHARE)
+            | (pl.col("rank") <= LISTED_RANKS)
+        )
     )
     if events.is_empty():
         return table.empty()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import date
+from typing import Protocol
 
 import polars as pl
 
@@ -10,6 +11,14 @@ from flowlake import schemas
 from flowlake.detect.baselines import contract_baselines, ticker_baselines
 from flowlake.detect.pipeline import Detection, detect_session
 from flowlake_tests.detect.markets import Market
+
+
+class Sessions(Protocol):
+    """Chains by session, and those before one."""
+
+    chains: dict[date, pl.DataFrame]
+
+    def before(self, session: date) -> dict[date, pl.LazyFrame]: ...
 
 
 class Run:
@@ -22,7 +31,7 @@ class Run:
         frames = [getattr(found, table) for day, found in self.detections.items() if day < session]
         return pl.concat([schemas.table(table).empty(), *frames])
 
-    def add(self, market: Market, session: date, actions: pl.DataFrame | None = None) -> Detection:
+    def add(self, market: Sessions, session: date, actions: pl.DataFrame | None = None) -> Detection:
         chains, before = market.chains[session], market.before(session)
         self.detections[session] = detect_session(
             session,

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import date
 
 import numpy as np
@@ -17,7 +18,9 @@ SESSION = date(2026, 6, 30)
 DAYS = calendar.trailing_sessions(SESSION, 60)
 
 
-def trailing(volumes: dict[date, int | None], interest: dict[date, int | None] | None = None, basis: str = "snapshot"):
+def trailing(
+    volumes: Mapping[date, int | None], interest: Mapping[date, int] | None = None, basis: str = "snapshot"
+) -> dict[date, pl.LazyFrame]:
     """Chains of one contract (id 5): a day's volume of None means that it was not listed."""
     frames = {}
     for day, volume in volumes.items():
