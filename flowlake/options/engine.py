@@ -185,22 +185,29 @@ def _compiled_premiums(contracts: Contracts, volatility: FloatArray, steps: IntA
     from flowlake.options import tree
 
     out = np.empty((4, volatility.size))
-    dividends = contracts.dividends
-    tree.premiums(
-        contracts.lognormal,
-        contracts.strike,
-        contracts.years,
-        contracts.rate,
-        contracts.carry,
-        volatility,
-        np.where(contracts.is_call, 1.0, -1.0),
-        steps,
-        dividends.first,
-        dividends.last,
-        dividends.ex_years,
-        dividends.cash,
-        out,
-    )
+    dividends, lognormal = contracts.dividends, contracts.lognormal
+    sign = np.where(contracts.is_call, 1.0, -1.0)
+
+    def work(rows: slice) -> None:
+        tree.premiums(
+            lognormal,
+            contracts.strike,
+            contracts.years,
+            contracts.rate,
+            contracts.carry,
+            volatility,
+            sign,
+            steps,
+            dividends.first,
+            dividends.last,
+            dividends.ex_years,
+            dividends.cash,
+            rows.start,
+            rows.stop,
+            out,
+        )
+
+    _spread(work, volatility.size, _TREES_PER_CHUNK, None)
     return Premium(*out)
 
 

@@ -167,12 +167,14 @@ def premiums(
     last_dividend: np.ndarray,
     ex_years: np.ndarray,
     cash: np.ndarray,
+    start: int,
+    stop: int,
     out: np.ndarray,
 ) -> None:
-    """Premiums of `flowlake.options.american` for odd `steps`: fills the rows value, delta, gamma, charm of `out`."""
+    """Premiums of contracts `start` to `stop`, `steps` odd: fills the rows value, delta, gamma and charm of `out`."""
     nodes = np.zeros(ROWS * ROW)
     slopes = np.zeros((2, 2))
-    for row in range(spot.size):
+    for row in range(start, stop):
         n, x, k, s = steps[row], spot[row], strike[row], sign[row]
         step = years[row] / n
         deviation = volatility[row] * math.sqrt(years[row])
