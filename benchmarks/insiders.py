@@ -1,6 +1,6 @@
 """Ownership parser against edgartools: the same rows, and the ratio of speeds.
 
-    python benchmarks/insiders.py [--passes 3]
+    python benchmarks/insiders.py [--passes 7]
 
 Reads the real documents in ../shared/data/sec/ownership_xml, or invented ones where they are absent. edgartools runs
 in an environment of its own; its look-up of every owner at the SEC is stubbed, so that no request leaves the machine.
@@ -133,7 +133,7 @@ def invented(folder: Path) -> Path:
 def main() -> None:
     """Print agreement and speeds."""
     arguments = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    arguments.add_argument("--passes", type=int, default=3)
+    arguments.add_argument("--passes", type=int, default=7)
     passes = arguments.parse_args().passes
     with tempfile.TemporaryDirectory() as scratch:
         folder = CORPUS if CORPUS.is_dir() else invented(Path(scratch))

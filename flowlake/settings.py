@@ -100,6 +100,13 @@ class EdgarSettings(BaseModel):
     signal_days: int = Field(default=30, ge=1, description="Calendar days insider signals look back.")
 
 
+class CongressSettings(BaseModel):
+    """Where lists of congressional disclosures are read."""
+
+    house_url: str | None = Field(default=None, description="CSV or JSON of House disclosures (stock-watcher shape).")
+    senate_url: str | None = Field(default=None, description="JSON of Senate disclosures (stock-watcher shape).")
+
+
 class Settings(BaseSettings):
     """All settings. `Settings()` reads the environment and `.env` of the working directory."""
 
@@ -125,6 +132,7 @@ class Settings(BaseSettings):
     market: MarketSettings = Field(default_factory=MarketSettings)
     lake: LakeSettings = Field(default_factory=LakeSettings)
     edgar: EdgarSettings = Field(default_factory=EdgarSettings)
+    congress: CongressSettings = Field(default_factory=CongressSettings)
 
 
 SANDBOX_ENV = "sandbox.env"
