@@ -48,7 +48,7 @@ def session_outcomes(store: Lake, name: str, session: date) -> list[Outcome]:
         missing = Outcome(first, False, Severity.ERROR, 1, 0, f"session {session} of {name} is not in the lake")
         return [missing, *(_not_applicable(other) for other in others)]
     contracts = store.scan("contracts", columns=["contract_id"]).collect() if name == "option_chains" else None
-    found = invariants.evaluate(table(name), store.files(name, [key]), session=session, contracts=contracts)
+    found = invariants.evaluate(table(name), store.read(name, key), session=session, contracts=contracts)
     found += _raw_incidents(store, session) if name == "raw_option_snapshots" else []
     found += _chain_incidents(store, session) if name == "option_chains" else []
     by_name = {outcome.name: outcome for outcome in found}
