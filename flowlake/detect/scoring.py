@@ -32,7 +32,7 @@ SCORE_DECADES = 5.0
 SMALLEST_CLASS = 400
 LISTED_SHARE = 0.05
 LISTED_RANKS = 50
-"""Underlyings written down besides those with an anomaly: the most unusual 5 %, and the first 50 whatever they score."""
+"""Underlyings written down besides those with an anomaly: the most unusual 5 %, and the first 50 whatever p."""
 CONTRACTS_SHOWN = 8
 
 

@@ -62,10 +62,10 @@ def test_contributions_add_up_to_the_score_for_every_event(history):
 
 
 def test_false_alarms_come_at_their_nominal_rate_where_nothing_happens():
-    market = Market(tickers=60, n=40, seed=3)
+    market = Market(tickers=40, n=36, seed=3)
     run = run_market(market)
     events = pl.concat(run.detections[day].scored_events for day in market.sessions[12:])
-    judged = 60 * len(market.sessions[12:])
+    judged = 40 * len(market.sessions[12:])
     for level in (0.05, 0.01):
         alarms, expected = events.filter(pl.col("p_value") <= level).height, level * judged
         assert abs(alarms - expected) < 4 * np.sqrt(expected), level
