@@ -69,9 +69,7 @@ def _declared(table: Table) -> dict[str, object]:
     owners=OWNERS,
     kinds={"sec", "parquet"},
     pool=API,
-    description=f"{INSIDER_FILINGS.description}
-
-Also writes owners, transactions, holdings, footnotes, quarantine and "
+    description=f"{INSIDER_FILINGS.description}\n\nAlso writes owners, transactions, holdings, footnotes, quarantine and "
     "the day's index. Filings in the lake are not fetched again: an interrupted run goes on where it was.",
     metadata=_declared(INSIDER_FILINGS),
 )
