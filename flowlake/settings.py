@@ -107,6 +107,26 @@ class CongressSettings(BaseModel):
     senate_url: str | None = Field(default=None, description="JSON of Senate disclosures (stock-watcher shape).")
 
 
+class MonitorSettings(BaseModel):
+    """The day-over-day monitor: which contracts it watches and when it flags one."""
+
+    enabled: bool = Field(default=True, description="Master switch.")
+    underlyings: str = Field(default="SPX", description="Comma-separated underlyings, or 'all'.")
+    min_dte: int = Field(default=7, ge=0, description="Fewest calendar days to expiration.")
+    max_dte: int = Field(default=45, ge=0, description="Most calendar days to expiration.")
+    volume_floor: int = Field(default=100, ge=0, description="Contracts a line must exceed to be looked at.")
+    premium_floor: float = Field(default=100_000.0, ge=0, description="Premium in USD a line must exceed.")
+    delta: int = Field(default=200, ge=0, description="'delta': volume rose by more than this many contracts.")
+    multiplier: float = Field(default=5.0, gt=1, description="'multiplier': volume exceeds this multiple of before.")
+    dormancy: int = Field(default=100, ge=0, description="'dormancy': nothing before, more than this now.")
+
+    def watched(self, traded: list[str] | None = None) -> list[str]:
+        """The underlyings to look at; `traded` stands for 'all'."""
+        if self.underlyings.strip().lower() == "all":
+            return traded or []
+        return sorted({name.strip() for name in self.underlyings.split(",") if name.strip()})
+
+
 class Settings(BaseSettings):
     """All settings. `Settings()` reads the environment and `.env` of the working directory."""
 
@@ -131,6 +151,7 @@ class Settings(BaseSettings):
     api: ApiSettings = Field(default_factory=ApiSettings)
     market: MarketSettings = Field(default_factory=MarketSettings)
     lake: LakeSettings = Field(default_factory=LakeSettings)
+    monitor: MonitorSettings = Field(default_factory=MonitorSettings)
     edgar: EdgarSettings = Field(default_factory=EdgarSettings)
     congress: CongressSettings = Field(default_factory=CongressSettings)
 

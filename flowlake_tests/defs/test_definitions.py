@@ -31,6 +31,7 @@ PIPELINE = {
         "calibration_bins",
         "ticker_statistics",
     },
+    "anomalies_day_over_day": {"option_chains", "contract_baselines"},
     "event_outcomes": {"option_chains", "corporate_actions", "scored_events"},
     "daily_report": {"option_chains", "scored_events", "event_outcomes"},
     "duckdb_catalog": {
@@ -38,6 +39,7 @@ PIPELINE = {
         "contract_baselines",
         "ticker_baselines",
         "scored_events",
+        "anomalies_day_over_day",
         "event_outcomes",
     },
 }

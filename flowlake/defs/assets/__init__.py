@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from flowlake.defs.assets.baselines import contract_baselines, ticker_baselines
 from flowlake.defs.assets.chains import option_chains
-from flowlake.defs.assets.events import detection, outcomes
+from flowlake.defs.assets.events import anomalies_day_over_day, detection, outcomes
 from flowlake.defs.assets.market import corporate_actions, raw_option_snapshots, raw_stock_snapshots
 from flowlake.defs.assets.published import daily_report, duckdb_catalog
 
@@ -16,6 +16,7 @@ ASSETS = [
     contract_baselines,
     ticker_baselines,
     detection,
+    anomalies_day_over_day,
     outcomes,
     daily_report,
     duckdb_catalog,

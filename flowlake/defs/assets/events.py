@@ -9,6 +9,7 @@ import dagster as dg
 
 from flowlake.defs.partitions import trailing
 from flowlake.defs.session_asset import Frames, Step, session_asset, session_assets
+from flowlake.detect.day_over_day import day_over_day
 from flowlake.detect.pipeline import CALIBRATION_SESSIONS, Detection, detect_session
 from flowlake.detect.pre_move import HORIZONS, event_outcomes, event_sessions
 from flowlake.schemas.detection import (
@@ -21,6 +22,7 @@ from flowlake.schemas.detection import (
     SCORED_EVENTS,
     TICKER_STATISTICS,
 )
+from flowlake.schemas.monitor import ANOMALIES_DAY_OVER_DAY
 
 _CHAIN = ["option_chains", "contract_baselines", "ticker_baselines"]
 _ALGORITHMS = (ANOMALIES_VOLUME, ANOMALIES_OPEN_INTEREST, ANOMALIES_MULTI_STRIKE, ANOMALIES_LOW_VOLUME)
@@ -59,6 +61,15 @@ def detection(step: Step) -> Frames:
         step.trailing("ticker_statistics", CALIBRATION_SESSIONS).collect(),
     )
     return {field.name: getattr(found, field.name) for field in fields(Detection)}
+
+
+@session_asset(
+    ANOMALIES_DAY_OVER_DAY, deps=["option_chains", "contract_baselines"], group="events", kinds={"polars", "parquet"}
+)
+def anomalies_day_over_day(step: Step) -> Frames:
+    """Plain thresholds of the index monitor; shown beside the events, never part of a score."""
+    chains, normal = step.read("option_chains"), step.read("contract_baselines")
+    return {"anomalies_day_over_day": day_over_day(step.session, chains, normal, step.market.settings.monitor)}
 
 
 @session_asset(

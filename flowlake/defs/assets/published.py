@@ -38,7 +38,14 @@ def daily_report(context: dg.AssetExecutionContext, lake: LakeResource, reports:
 
 
 @dg.asset(
-    deps=["option_chains", "contract_baselines", "ticker_baselines", "scored_events", "event_outcomes"],
+    deps=[
+        "option_chains",
+        "contract_baselines",
+        "ticker_baselines",
+        "scored_events",
+        "anomalies_day_over_day",
+        "event_outcomes",
+    ],
     partitions_def=SESSIONS,
     backfill_policy=dg.BackfillPolicy.single_run(),
     group_name="published",
