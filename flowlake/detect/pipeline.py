@@ -45,6 +45,10 @@ class Detection:
     anomalies_low_volume: pl.DataFrame
     scored_events: pl.DataFrame
 
+    def tables(self) -> dict[str, pl.DataFrame]:
+        """Frames by the name of the lake table they belong to."""
+        return dict(vars(self))
+
 
 def detect_session(
     session: date,

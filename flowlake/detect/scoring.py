@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass
+import math
+from dataclasses import dataclass
 from datetime import date
 
 import numpy as np
@@ -23,6 +24,9 @@ from flowlake.schemas.detection import FACTOR, LINE
 
 CAP = 3.0
 """Largest contribution of one factor, in nats: no single number decides."""
+
+LARGEST_SHOWN = 1e9
+"""Odds beyond this say no more."""
 
 FULL_UNIVERSE = 6_000
 CONVICTIONS = (("EXTREME", 1.0), ("HIGH", 5.0), ("MEDIUM", 20.0), ("LOW", 60.0))
@@ -38,40 +42,46 @@ CONTRACTS_SHOWN = 8
 
 @dataclass(frozen=True)
 class Factor:
-    """One factor: the evidence column, a of Beta(a, 1) (smaller trusts it more), and how to say its value."""
+    """One factor: evidence column, a of Beta(a, 1) (smaller trusts it more), how to say it, base of its logarithm."""
 
     column: str
     strength: float
     text: str
+    base: float | None = None
 
     def contribution(self, u: pl.Expr) -> pl.Expr:
         """Log-likelihood ratio of `u`, capped at `CAP` either way; 0 where the factor could not be measured."""
         ratio = np.log(self.strength) + (self.strength - 1.0) * u.log()
         return ratio.clip(-CAP, CAP).fill_null(0.0)
 
+    def say(self, value: float) -> str:
+        """`value` in words, logarithms undone."""
+        shown = value if self.base is None else min(self.base**value, LARGEST_SHOWN)
+        return self.text.format(value=shown)
+
 
 FACTORS = (
-    Factor("volume_surprise", 0.45, "leading line: 1 in 10^{value:.1f} given its history and the rest of the chain"),
-    Factor("open_interest_surprise", 0.60, "positions opened yesterday: leading line 1 in 10^{value:.1f}"),
-    Factor("ladder_surprise", 0.70, "neighbouring lines together: 1 in 10^{value:.1f}"),
-    Factor("series_surprise", 0.30, "a lone series {value:.1f} root deviances above the chain's usual day"),
+    Factor("volume_surprise", 0.45, "lines like the leading one trade this much 1 time in {value:,.0f}", 10.0),
+    Factor("open_interest_surprise", 0.60, "positions opened the session before are a 1 in {value:,.0f} case", 10.0),
+    Factor("ladder_surprise", 0.70, "neighbouring lines together are a 1 in {value:,.0f} case", 10.0),
+    Factor("series_surprise", 0.30, "one series is {value:.1f} root deviances above the chain's usual day"),
     Factor("short_otm_share", 0.50, "{value:.0%} of the excess volume is short-dated and out of the money"),
-    Factor("premium_ratio", 0.70, "excess premium is 10^{value:.1f} of the chain's usual day"),
-    Factor("volume_oi_ratio", 0.40, "leading line traded 10^{value:.1f} times its open interest"),
-    Factor("dominance", 0.45, "leading line's excess is 10^{value:.1f} of the chain's usual day"),
+    Factor("premium_ratio", 0.70, "excess premium is {value:,.2f} times the chain's usual day", 10.0),
+    Factor("volume_oi_ratio", 0.40, "leading line traded {value:,.2f} times its open interest", 10.0),
+    Factor("dominance", 0.45, "leading line's excess is {value:,.2f} times the chain's usual day", 10.0),
     Factor("concentration", 0.50, "leading line is {value:.0%} of the chain's volume"),
     Factor("iv_change", 0.75, "implied volatility of the hit lines moved {value:+.1%} against the chain"),
-    Factor("iv_expansion", 0.70, "near-dated implied volatility of the chain changed by a factor of e^{value:.2f}"),
+    Factor("iv_expansion", 0.70, "near-dated implied volatility is {value:.2f} times the session before's", math.e),
     Factor("call_put_tilt", 0.50, "side's share of volume is {value:+.0%} against usual"),
-    Factor("liquidity_surge", 0.60, "chain traded 10^{value:.2f} times its usual volume"),
-    Factor("quietness", 0.90, "stock moved {value:.1f} of its usual daily moves"),
+    Factor("liquidity_surge", 0.60, "chain traded {value:,.2f} times its usual volume", 10.0),
+    Factor("quietness", 0.90, "the stock's own move is {value:.1f} (0 is none) in usual daily moves"),
 )
 
 
 def model_id() -> str:
     """Version of the score: a hash over every parameter, so that a changed parameter shows on the event."""
     parameters = {
-        "factors": [asdict(factor) for factor in FACTORS],
+        "factors": [(factor.column, factor.strength) for factor in FACTORS],
         "cap": CAP,
         "convictions": CONVICTIONS,
         "universe": FULL_UNIVERSE,
@@ -213,7 +223,7 @@ def _factor_breakdown(event: Row) -> list[Row]:
             "factor": factor.column,
             "value": event[factor.column],
             "contribution": event[f"{factor.column}_llr"],
-            "text": factor.text.format(value=event[factor.column]),
+            "text": factor.say(event[factor.column]),
         }
         for factor in FACTORS
         if event[factor.column] is not None and event[f"{factor.column}_u"] is not None

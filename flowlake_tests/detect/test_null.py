@@ -11,8 +11,6 @@ from hypothesis import strategies as st
 from flowlake.detect import null
 from flowlake.detect.buckets import BUCKETS
 
-SESSION = pl.lit(0).alias("session")
-
 
 def lines(deviances, bucket: int = 3) -> pl.DataFrame:
     values = np.asarray(deviances, dtype=float)

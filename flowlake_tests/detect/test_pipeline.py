@@ -26,8 +26,7 @@ def history() -> tuple[Market, Run]:
 def test_every_table_conforms_and_the_first_session_is_silent(history):
     market, run = history
     for found in run.detections.values():
-        for name in TABLES:
-            frame = getattr(found, name)
+        for name, frame in found.tables().items():
             assert schemas.table(name).conform(frame).equals(frame), name
     first = run.detections[market.sessions[0]]
     assert all(getattr(first, name).is_empty() for name in TABLES)
@@ -155,3 +154,10 @@ def test_factors_that_could_not_be_measured_contribute_nothing():
     factor = scoring.FACTORS[0]
     frame = pl.DataFrame({"u": [None, 1e-9, 1.0]}).select(factor.contribution(pl.col("u")))
     assert frame.to_series().to_list() == pytest.approx([0.0, scoring.CAP, np.log(factor.strength)])
+
+
+def test_logarithmic_factors_are_said_in_plain_numbers():
+    said = {factor.column: factor.say(2.0) for factor in scoring.FACTORS}
+    assert said["volume_surprise"].endswith("1 time in 100")
+    assert said["dominance"] == "leading line's excess is 100.00 times the chain's usual day"
+    assert next(f for f in scoring.FACTORS if f.column == "ladder_surprise").say(40.0).endswith("1,000,000,000 case")
