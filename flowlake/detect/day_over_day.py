@@ -21,7 +21,7 @@ def day_over_day(
 ) -> pl.DataFrame:
     """ANOMALIES_DAY_OVER_DAY of `session`: flagged contracts of `settings.underlyings`.
 
-    `chains` is the session's OPTION_CHAINS, `contract_baselines` its CONTRACT_BASELINES (previous_volume). Only contracts
+    `chains` is OPTION_CHAINS of the session, `contract_baselines` its CONTRACT_BASELINES. Only contracts
     `settings.min_dte` to `settings.max_dte` days from expiration that reach both floors are looked at. 'delta': volume
     rose by more than `settings.delta`; 'multiplier': to more than `settings.multiplier` times; 'dormancy': from nothing
     to more than `settings.dormancy`. A contract that was not listed the session before has nothing to be compared with
