@@ -9,14 +9,15 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
-from itertools import islice
+from itertools import groupby, islice
 
 import polars as pl
 
 from flowlake.calendar import NEW_YORK
+from flowlake.insiders.bulk import read_data_set
 from flowlake.insiders.ownership import RefusedDocument
 from flowlake.insiders.submission import MalformedSubmission
-from flowlake.insiders.tables import FILING_TABLES, Filed, Refused, by_filing_date, merge, read, to_frames
+from flowlake.insiders.tables import FILING_TABLES, Filed, Refused, by_filing_date, filed_on, merge, read, to_frames
 from flowlake.lake import Lake
 from flowlake.schemas import table
 from flowlake.sources.edgar import EdgarClient
@@ -24,6 +25,9 @@ from flowlake.sources.errors import RequestFailed
 
 COMMIT_EVERY = 200
 """Filings per commit: at the SEC's pace about half a minute of work."""
+
+BULK_COMMIT = 2_000
+"""Filings per commit of a bulk data set: about a busy day."""
 
 FEED_FORMS = ("3", "4", "5")
 _AROUND = 4
@@ -89,6 +93,36 @@ def take_in_day(
         progress(done)
     _ensure_partition(store, day, run_id)
     return done
+
+
+def take_in_quarter(
+    store: Lake,
+    client: EdgarClient,
+    year: int,
+    quarter: int,
+    *,
+    run_id: str,
+    origin: str,
+    tickers: pl.DataFrame,
+    progress: Callable[[date, int], None] = lambda _day, _count: None,
+) -> dict[date, int]:
+    """Bring a quarter of the SEC's bulk data sets into the lake, a day per commit; returns filings added by day.
+
+    What the lake has already stays: a filing read from its own submission knows its minute of acceptance, a bulk one
+    only its day.
+    """
+    added: dict[date, int] = {}
+    filings = sorted(
+        read_data_set(client.bulk(year, quarter), origin), key=lambda each: (each.accepted_at, each.accession)
+    )
+    for day, of_day in groupby(filings, key=lambda each: filed_on(each.accepted_at)):
+        known = known_accessions(store, day)
+        new = [filing for filing in of_day if filing.accession not in known]
+        for start in range(0, len(new), BULK_COMMIT):
+            commit_filings(store, new[start : start + BULK_COMMIT], tickers, run_id)
+        added[day] = len(new)
+        progress(day, len(new))
+    return added
 
 
 def known_accessions(store: Lake, day: date) -> frozenset[str]:

@@ -6,11 +6,13 @@ User-Agent with a contact, a request rate) and answers breaches with a block pag
 
 from __future__ import annotations
 
+import io
 import json
 import re
 import socket
 import threading
 import time
+import zipfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
@@ -21,9 +23,11 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 
 from flowlake import calendar
+from flowlake.insiders.bulk import ROW_COLUMNS, ROW_TABLES, TABLE_NAMES
 from flowlake.insiders.ownership import (
     Footnote,
     FootnoteLink,
+    Holding,
     Owner,
     OwnershipDocument,
     Signature,
@@ -31,7 +35,7 @@ from flowlake.insiders.ownership import (
     parse,
 )
 from flowlake.insiders.render import to_submission, to_xml
-from flowlake.insiders.submission import read_submission
+from flowlake.insiders.submission import ownership_xml, read_submission
 
 if TYPE_CHECKING:
     import uvicorn
@@ -202,6 +206,16 @@ class EdgarArchive:
         }
         return json.dumps({"cik": str(int(cik)), "filings": {"recent": recent, "files": []}}).encode()
 
+    def bulk(self, now: datetime, year: int, quarter: int) -> bytes | None:
+        """The data set of a quarter, published once the quarter is over; None before."""
+        over = date(year + quarter // 4, quarter % 4 * 3 + 1, 1)
+        if now.astimezone(calendar.NEW_YORK).date() < over:
+            return None
+        in_quarter = [
+            each for each in self.filings if (each.filed_on.year, (each.filed_on.month - 1) // 3 + 1) == (year, quarter)
+        ]
+        return _data_set(in_quarter)
+
     def company_tickers(self) -> bytes:
         """The ticker map."""
         rows = [
@@ -312,9 +326,103 @@ def _answer(archive: EdgarArchive, now: datetime, request: Request) -> bytes | N
         return archive.full_index(now, int(found.group(1)), int(found.group(2)))
     if found := re.fullmatch(r"/submissions/CIK(\d{10})\.json", path):
         return archive.submissions(now, found.group(1))
+    if found := re.fullmatch(
+        r"/files/structureddata/data/insider-transactions-data-sets/(\d{4})q(\d)_form345\.zip", path
+    ):
+        return archive.bulk(now, int(found.group(1)), int(found.group(2)))
     if path.startswith("/Archives/edgar/data/") and (found := _ACCESSION.search(path)):
         return archive.submission(now, found.group(1))
     return None
+
+
+def _data_set(filings: Sequence[ArchivedFiling]) -> bytes:
+    """The SEC's tables over `filings`, zipped."""
+    tables: dict[str, list[dict[str, Any]]] = {name: [] for name in TABLE_NAMES}
+    for filing in filings:
+        document = parse(ownership_xml(filing.content))
+        key = {"ACCESSION_NUMBER": filing.accession}
+        tables["SUBMISSION"].append(key | _submission_row(filing, document))
+        tables["REPORTINGOWNER"] += [key | _owner_row(owner) for owner in document.owners]
+        tables["FOOTNOTES"] += [
+            key | {"FOOTNOTE_ID": n.footnote_id, "FOOTNOTE_TXT": n.text} for n in document.footnotes
+        ]
+        tables["OWNER_SIGNATURE"] += [
+            key | {"OWNERSIGNATURENAME": each.name, "OWNERSIGNATUREDATE": each.signed_on}
+            for each in document.signatures
+        ]
+        for name, form_table, record, row_key in ROW_TABLES:
+            rows = [
+                row
+                for row in (*document.transactions, *document.holdings)
+                if type(row) is record and row.form_table == form_table
+            ]
+            tables[name] += [key | {row_key: len(tables[name]) + n} | _cells(row) for n, row in enumerate(rows, 1)]
+    content = io.BytesIO()
+    with zipfile.ZipFile(content, "w", zipfile.ZIP_DEFLATED) as target:
+        for name, rows in tables.items():
+            columns = list(dict.fromkeys(column for row in rows for column in row)) or ["ACCESSION_NUMBER"]
+            lines = ["\t".join(columns), *("\t".join(_tsv(row.get(column)) for column in columns) for row in rows)]
+            target.writestr(zipfile.ZipInfo(f"{name}.tsv", (2020, 1, 1, 0, 0, 0)), "\n".join(lines) + "\n")
+    return content.getvalue()
+
+
+def _submission_row(filing: ArchivedFiling, document: OwnershipDocument) -> dict[str, Any]:
+    return {
+        "FILING_DATE": filing.filed_on,
+        "PERIOD_OF_REPORT": document.period_of_report,
+        "DATE_OF_ORIG_SUB": document.date_of_original_submission,
+        "NO_SECURITIES_OWNED": document.no_securities_owned,
+        "NOT_SUBJECT_SEC16": document.not_subject_to_section16,
+        "FORM3_HOLDINGS_REPORTED": document.form3_holdings_reported,
+        "FORM4_TRANS_REPORTED": document.form4_transactions_reported,
+        "DOCUMENT_TYPE": document.form_type,
+        "ISSUERCIK": document.issuer_cik,
+        "ISSUERNAME": document.issuer_name,
+        "ISSUERTRADINGSYMBOL": document.issuer_symbol,
+        "REMARKS": document.remarks,
+        "AFF10B5ONE": document.aff10b5_one,
+    }
+
+
+def _owner_row(owner: Owner) -> dict[str, Any]:
+    boxes = {
+        "DIRECTOR": owner.is_director,
+        "OFFICER": owner.is_officer,
+        "TENPERCENTOWNER": owner.is_ten_percent_owner,
+        "OTHER": owner.is_other,
+    }
+    return {
+        "RPTOWNERCIK": owner.owner_cik,
+        "RPTOWNERNAME": owner.owner_name,
+        "RPTOWNER_RELATIONSHIP": ",".join(name.title() for name, ticked in boxes.items() if ticked),
+        "RPTOWNER_TITLE": owner.officer_title,
+        "RPTOWNER_TXT": owner.other_text,
+        "RPTOWNER_STREET1": owner.street1,
+        "RPTOWNER_STREET2": owner.street2,
+        "RPTOWNER_CITY": owner.city,
+        "RPTOWNER_STATE": owner.state,
+        "RPTOWNER_ZIPCODE": owner.zip_code,
+        "RPTOWNER_STATE_DESC": owner.state_description,
+    }
+
+
+def _cells(row: Holding) -> dict[str, Any]:
+    cells: dict[str, Any] = {}
+    for name, (column, *_) in ROW_COLUMNS.items():
+        if name in type(row).__struct_fields__:
+            cells[column] = getattr(row, name)
+            cells[f"{column}_FN"] = ",".join(link.id for link in row.footnotes if link.field == name)
+    return cells
+
+
+def _tsv(value: Any) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return "1" if value else "0"
+    if isinstance(value, date):
+        return f"{value:%d-%b-%Y}".upper()
+    return " ".join(str(value).split())
 
 
 def _atom_entry(filing: ArchivedFiling, party: tuple[str, str, str]) -> str:

@@ -15,7 +15,7 @@ import pytest
 from flowlake import calendar
 from flowlake.defs import intake
 from flowlake.defs.assets import insiders
-from flowlake.defs.intake import known_accessions, missing_from_lake, take_in_day
+from flowlake.defs.intake import known_accessions, missing_from_lake, take_in_day, take_in_quarter
 from flowlake.defs.resources import LakeResource, MarketResource
 from flowlake.insiders.symbols import COMPANY_TICKERS
 from flowlake.insiders.tables import FILING_TABLES, Filed, filed_on, read
@@ -193,6 +193,19 @@ def test_a_filing_that_fails_is_reported_and_the_others_are_kept(archive, tmp_pa
     assert len(done.failed) == 1
     assert done.read == 29
     assert missing_from_lake(store, DAY)["accession"].to_list() == [bad.accession]
+
+
+def test_a_quarter_from_bulk_keeps_what_was_read_with_its_minute_and_can_be_repeated(archive, tmp_path):
+    store = Lake.open(tmp_path / "data")
+    after_quarter = datetime(2026, 7, 2, tzinfo=UTC)
+    with EdgarServer(archive, clock=after_quarter) as server, client_of(server, tmp_path) as client:
+        take_in(store, client)
+        before = contents(store)
+        for expected in (len(archive.filings) - 30, 0):
+            added = take_in_quarter(store, client, 2026, 2, run_id="q", origin="simulated", tickers=NO_MAP)
+            assert sum(added.values()) == expected
+    assert all(contents(store)[name].equals(frame) for name, frame in before.items())
+    assert store.scan("insider_filings").collect().height == len(archive.filings)
 
 
 def test_an_amendment_read_before_its_original_gives_the_same_lake(tmp_path):

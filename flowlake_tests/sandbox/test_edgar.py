@@ -3,8 +3,10 @@ from __future__ import annotations
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
+import msgspec
 import pytest
 
+from flowlake.insiders.bulk import read_data_set
 from flowlake.insiders.edgar_index import ownership_filings, parse_current, parse_index
 from flowlake.insiders.tables import Filed, read
 from flowlake.sandbox.edgar import EdgarArchive, Issuer, recorded_archive, synthetic_archive
@@ -52,6 +54,23 @@ def test_the_feed_matches_forms_by_prefix_and_lists_every_party():
     entries = parse_current(archive.current(NIGHT, "4", 0, 1000))
     assert entries.height == sum(len(filing.parties) for filing in archive.filings)
     assert parse_current(archive.current(NIGHT, "3", 0, 100)).is_empty()
+
+
+def test_the_data_set_of_a_quarter_says_what_the_submissions_say():
+    archive = _archive()
+    content = archive.bulk(datetime(2026, 4, 1, 12, tzinfo=UTC), 2026, 1)
+    assert content is not None
+    in_bulk = {each.accession: each.document for each in read_data_set(content, "simulated")}
+    assert len(in_bulk) == 60
+    for filing in archive.filings:
+        found = read(filing.content, "simulated")
+        assert isinstance(found, Filed)
+        # The set has no schema version.
+        assert msgspec.structs.replace(found.document, schema_version=None) == in_bulk[filing.accession]
+
+
+def test_the_data_set_appears_after_its_quarter():
+    assert _archive().bulk(datetime(2026, 3, 31, 12, tzinfo=UTC), 2026, 1) is None
 
 
 @pytest.mark.real_data

@@ -8,7 +8,7 @@ import dagster as dg
 import polars as pl
 
 from flowlake import calendar
-from flowlake.defs.intake import FilingsFailed, Intake, missing_from_lake, take_in_day
+from flowlake.defs.intake import FilingsFailed, Intake, missing_from_lake, take_in_day, take_in_quarter
 from flowlake.defs.resources import LakeResource
 from flowlake.defs.session_asset import OWNERS, Frames, Step, column_schema, preview, session_asset
 from flowlake.insiders.congress import Chamber, merge_disclosures, normalise_disclosures
@@ -69,8 +69,8 @@ def _declared(table: Table) -> dict[str, object]:
     owners=OWNERS,
     kinds={"sec", "parquet"},
     pool=API,
-    description=f"{INSIDER_FILINGS.description}\n\nAlso writes owners, transactions, holdings, footnotes, quarantine and "
-    "the day's index. Filings in the lake are not fetched again: an interrupted run goes on where it was.",
+    description=f"{INSIDER_FILINGS.description}\n\nAlso writes owners, transactions, holdings, footnotes, quarantine "
+    "and the day's index. Filings in the lake are not fetched again: an interrupted run goes on where it was.",
     metadata=_declared(INSIDER_FILINGS),
 )
 def insider_filings(context: dg.AssetExecutionContext, lake: LakeResource) -> None:
@@ -246,6 +246,41 @@ insider_intake = dg.define_asset_job(
     description="The filings of a day and what they say about trades.",
 )
 
+
+class QuarterConfig(dg.Config):
+    """Which quarter's data set is read."""
+
+    year: int
+    quarter: int
+
+
+@dg.op(pool=API)
+def read_bulk_quarter(context: dg.OpExecutionContext, config: QuarterConfig, lake: LakeResource) -> None:
+    """Take in the SEC's data set of a quarter; filings in the lake stay, so that a run can be repeated."""
+    store = lake.open()
+    with _passing_faults(), edgar_client() as client:
+        added = take_in_quarter(
+            store,
+            client,
+            config.year,
+            config.quarter,
+            run_id=context.run_id,
+            origin=origin(),
+            tickers=client.company_tickers(),
+            progress=lambda day, count: context.log.info(f"{day}: {count} filings added"),
+        )
+    for day, count in added.items():
+        facts = {"dagster/row_count": store.rows(INSIDER_FILINGS.name, day.isoformat()), "added from bulk": count}
+        context.log_event(dg.AssetMaterialization(INSIDER_FILINGS.name, partition=day.isoformat(), metadata=facts))
+    context.log.info(f"{sum(added.values()):,} filings of {config.year} quarter {config.quarter} added")
+
+
+@dg.job(description="Backfill of a past quarter from the SEC's insider transactions data set: one request per quarter.")
+def insider_bulk_backfill() -> None:
+    """One op: see `read_bulk_quarter`."""
+    read_bulk_quarter()
+
+
 _OPENS, _CLOSES = 6, 22
 _BUSY_FROM = 16
 
@@ -316,6 +351,6 @@ def _market(store: Lake, first: date, last: date) -> pl.DataFrame:
 
 ASSETS = [insider_filings, insider_trades, signals, event_context, congress_trades]
 CHECKS = [insider_filings_reconciled]
-JOBS = [insider_intake]
+JOBS = [insider_intake, insider_bulk_backfill]
 SENSORS = [insider_filings_sensor]
 SCHEDULES = [insider_reconciliation_schedule]
