@@ -24,10 +24,10 @@ QUARTER_DELTA = 0.6744897501960817
 _KEYS = ("underlying", "expiration", "settles_at")
 _SHORTEST_YEARS = 1.0 / DAYS_PER_YEAR
 _EXTENSION = 2.0  # a tenor is read beyond the listed expirations up to this factor
-_ROUNDS = 4
+_ROUNDS = 6
 _NARROWEST = 0.01  # dollars
 _PRIOR = np.diag([1e-12, 1e-3, 1e-3])  # pulls slope and curvature to zero where strikes do not tell them
-_KINK = 2.0  # of the median miss
+_KINK = 2.0  # of the typical miss; beyond it weights fall with the square, so that a wild line loses its pull
 _QUARTER_REACH = 0.35  # deviations to both sides that strikes must cover for skew and curvature
 
 SCHEMA = pl.Schema(
@@ -145,7 +145,7 @@ def _fit(
         coefficients = np.linalg.solve(system, targets.T[..., None])[..., 0]
         miss = np.abs(volatility - np.einsum("nk,kn->n", coefficients[group], basis))
         typical = np.bincount(group, w * miss, groups)
-        robust = np.minimum(1.0, _KINK * typical[group] / np.maximum(miss, 1e-12))
+        robust = np.minimum(1.0, _KINK * typical[group] / np.maximum(miss, 1e-12)) ** 2
         error = np.sqrt(np.bincount(group, w * miss * miss, groups))
     return coefficients, error
 
