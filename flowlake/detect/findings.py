@@ -27,13 +27,18 @@ SOLD_IV_CHANGE = -0.02
 """IV of the hit lines fell this far against the chain: more likely sold than bought, so no direction is claimed."""
 
 
-def leading_line(p_value: pl.Expr, excess: pl.Expr) -> pl.Expr:
-    """Index (for an aggregation) of the line that is at once large, unusual and leveraged.
+def prominence(p_value: pl.Expr, excess: pl.Expr) -> pl.Expr:
+    """How much a line stands out: excess contracts x -ln p x leverage weight; -1 where it could not be judged.
 
     A small oddity and a large ordinary line exist in every chain; one line that is both does not.
     """
     surprise = -p_value.clip(1e-300, 1.0).log()
-    return (excess.clip(0.0) * pl.col("weight") * surprise).fill_null(-1.0).arg_max()
+    return (excess.clip(0.0) * pl.col("weight") * surprise).fill_null(-1.0)
+
+
+def leading_line(p_value: pl.Expr, excess: pl.Expr) -> pl.Expr:
+    """Index (for an aggregation) of the most prominent line."""
+    return prominence(p_value, excess).arg_max()
 
 
 def leading_surprise(lines: pl.DataFrame, p_value: pl.Expr, excess: pl.Expr, name: str) -> pl.DataFrame:

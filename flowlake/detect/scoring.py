@@ -18,7 +18,7 @@ import numpy as np
 import polars as pl
 
 from flowlake import calendar, schemas
-from flowlake.detect import findings, null
+from flowlake.detect import findings, null, volume
 from flowlake.detect.findings import Row
 from flowlake.schemas.detection import FACTOR, LINE
 
@@ -195,11 +195,12 @@ def score_events(
 
 
 def _leading_lines(lines: pl.DataFrame, events: pl.DataFrame) -> pl.DataFrame:
-    """Per event: its most unusual lines on the event's side, and what may explain them away."""
+    """Per event: the most prominent lines of its side, and what may explain them away."""
     inside = (
-        lines.join(events.select("underlying", "right", "iv_change"), on=["underlying", "right"], how="semi")
-        .filter(pl.col("volume_p") < 1.0, pl.col("volume") > 0)
-        .sort("underlying", "volume_p", "contract_id")
+        lines.join(events.select("underlying", "right"), on=["underlying", "right"], how="semi")
+        .with_columns(prominence=findings.prominence(volume.p_value(), volume.excess()))
+        .filter(pl.col("prominence") > 0)
+        .sort("underlying", "prominence", "contract_id", descending=[False, True, False])
         .group_by("underlying", maintain_order=True)
         .head(CONTRACTS_SHOWN)
         .with_columns(

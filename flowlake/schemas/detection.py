@@ -296,7 +296,7 @@ SCORED_EVENTS = Table(
         Column("status", pl.String, "'provisional' at the close; 'confirmed' or 'withdrawn' by next-morning OI."),
         Column("algorithms", pl.List(pl.String), "Algorithms with an anomaly in this underlying."),
         Column("factors", pl.List(FACTOR), "Evidence; contributions sum to llr_total."),
-        Column("contracts", pl.List(LINE), "Leading lines, most unusual first."),
+        Column("contracts", pl.List(LINE), "Leading lines, the most prominent first."),
         Column(
             "annotations", pl.List(pl.String), "What lowers surprise: 'split', 'index or ETF', 'roll look-alike', ..."
         ),
