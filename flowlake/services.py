@@ -21,6 +21,7 @@ LOOPBACK = "127.0.0.1"
 SANDBOX_KEY = "sandbox"
 _VENDOR_KEYS = ("MASSIVE_API_KEY", "POLYGON_API_KEY")
 _START_SECONDS = 120
+WORKSPACE = Path(__file__).parents[1] / "workspace.yaml"
 
 
 class PortInUse(OSError):
@@ -141,7 +142,8 @@ def use_sandbox(data_dir: Path, base_url: str, first_session: date) -> None:
 def dagster_ui(data_dir: Path, port: int) -> None:
     """Serve the Dagster UI and daemon on 127.0.0.1 until interrupted."""
     environment = os.environ | {"DAGSTER_HOME": str(dagster_home(data_dir))}
-    command = [sys.executable, "-m", "dagster", "dev", "-m", "flowlake.definitions", "-h", LOOPBACK, "-p", str(port)]
+    code = ["-w", str(WORKSPACE)] if WORKSPACE.exists() else ["-m", "flowlake.definitions"]
+    command = [sys.executable, "-W", "ignore", "-m", "dagster", "dev", *code, "-h", LOOPBACK, "-p", str(port)]
     process = subprocess.Popen(command, env=environment)
     try:
         process.wait()
