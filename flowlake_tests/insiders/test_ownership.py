@@ -3,12 +3,14 @@ from __future__ import annotations
 import builtins
 import json
 import socket
+import time
 from collections import Counter
 from datetime import date
 from pathlib import Path
 from typing import Any
 
 import msgspec
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -253,6 +255,44 @@ def test_real_documents_agree_with_the_index_of_the_corpus(corpus, shared_data):
             **{key: entry[key] for key in ("owners", "nd_t", "nd_h", "d_t", "d_h", "footnotes")},
             "codes": sorted(entry["codes"]),
         }, entry["file"]
+
+
+@pytest.mark.slow
+@pytest.mark.real_data
+def test_twenty_thousand_mutants_of_real_documents_are_read_or_refused(shared_data):
+    rng = np.random.default_rng(20260304)
+    seeds = [path.read_bytes() for path in sorted((shared_data / "sec/ownership_xml").glob("*.xml"))]
+    scraps = [
+        b"",
+        b"<",
+        b">",
+        b"&",
+        b"&x;",
+        b"\x00",
+        b"\xff\xfe",
+        b"<![CDATA[",
+        b"]]>",
+        b"<!--",
+        b"</value>",
+        b"<a>" * 50,
+    ]
+    outcomes: Counter[str] = Counter()
+    slowest = 0.0
+    for number in range(20_000):
+        content = bytearray(seeds[number % len(seeds)])
+        for _ in range(int(rng.integers(1, 8))):
+            at = int(rng.integers(len(content)))
+            upto = at + int(rng.integers(0, 60))
+            content[at:upto] = scraps[int(rng.integers(len(scraps)))] + bytes(rng.bytes(int(rng.integers(0, 4))))
+        started = time.process_time()
+        try:
+            outcomes["recovered" if parse(bytes(content)).recovered else "read"] += 1
+        except RefusedDocument as refusal:
+            outcomes[refusal.reason] += 1
+        slowest = max(slowest, time.process_time() - started)
+    print(dict(outcomes), f"slowest {slowest * 1e3:.0f} ms CPU")
+    assert outcomes["recovered"] > 1000
+    assert sum(outcomes.values()) == 20_000
 
 
 def _row_facts(read: OwnershipDocument, row: Transaction) -> dict[str, Any]:
