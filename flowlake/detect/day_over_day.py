@@ -55,15 +55,21 @@ def day_over_day(
 
 
 def _explanation() -> pl.Expr:
-    side = pl.when(pl.col("right") == "C").then(pl.lit("call")).otherwise(pl.lit("put"))
-    return pl.format(
-        "{} {} {} {} traded {} contracts after {} the session before ({}), {} USD of premium.",
+    side = pl.when(pl.col("right") == "C").then(pl.lit(" call traded ")).otherwise(pl.lit(" put traded "))
+    # Not pl.format: polars 2.1.0 panics in it where flagged rows follow many unflagged ones.
+    return pl.concat_str(
         "underlying",
-        pl.col("expiration").dt.to_string("%Y-%m-%d"),
-        pl.col("strike"),
+        pl.lit(" "),
+        "expiration",
+        pl.lit(" "),
+        "strike",
         side,
         "volume",
+        pl.lit(" contracts after "),
         "previous_volume",
+        pl.lit(" the session before ("),
         pl.col("flags").list.join(", "),
+        pl.lit("), "),
         pl.col("premium_usd").round(0).cast(pl.Int64),
+        pl.lit(" USD of premium."),
     )

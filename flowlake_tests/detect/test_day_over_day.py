@@ -73,6 +73,17 @@ def test_the_master_switch_silences_it():
     assert day_over_day(SESSION, chains, normal, MonitorSettings(enabled=False)).is_empty()
 
 
+def test_flagged_contracts_are_found_among_many_quiet_ones():
+    busy = {3, 17, 400, 999}
+    chain = {"underlying": "SPX", "dte": 20, "price": 50.0, "multiplier": 100.0}
+    rows = [chain | {"contract_id": n, "volume": 900 if n in busy else n % 7} for n in range(1_000)]
+    before = [{"contract_id": n, "previous_volume": n % 3} for n in range(1_000)]
+    found = day_over_day(
+        SESSION, frame(table("option_chains"), rows), frame(table("contract_baselines"), before), SETTINGS
+    )
+    assert set(found["contract_id"]) == busy
+
+
 @given(st.integers(0, 10_000), st.integers(0, 10_000))
 def test_the_row_says_what_was_compared(volume: int, before: int):
     chain = {"underlying": "SPX", "contract_id": 1, "dte": 20, "volume": volume, "price": 50.0, "multiplier": 100.0}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
 from typing import Any
 
 import dagster as dg
@@ -10,7 +9,7 @@ import dagster as dg
 from flowlake.defs.partitions import trailing
 from flowlake.defs.session_asset import Frames, Step, session_asset, session_assets
 from flowlake.detect.day_over_day import day_over_day
-from flowlake.detect.pipeline import CALIBRATION_SESSIONS, Detection, detect_session
+from flowlake.detect.pipeline import CALIBRATION_SESSIONS, detect_session
 from flowlake.detect.pre_move import HORIZONS, event_outcomes, event_sessions
 from flowlake.schemas.detection import (
     ANOMALIES_LOW_VOLUME,
@@ -60,7 +59,7 @@ def detection(step: Step) -> Frames:
         step.trailing("calibration_bins", CALIBRATION_SESSIONS).collect(),
         step.trailing("ticker_statistics", CALIBRATION_SESSIONS).collect(),
     )
-    return {field.name: getattr(found, field.name) for field in fields(Detection)}
+    return found.tables()
 
 
 @session_asset(
