@@ -145,13 +145,13 @@ def _chain_repeats(trades: pl.DataFrame) -> pl.DataFrame:
 
 def _regularity(wanted: pl.DataFrame, trades: pl.DataFrame) -> pl.DataFrame:
     """'routine' or 'opportunistic' for owners with a trade in each of the three calendar years before."""
-    history = trades.select(
+    # A month counts from the first filing that reported a trade in it; prolific sellers have thousands of rows a year.
+    history = trades.group_by(
         "issuer_cik",
         "owner_cik",
-        known_at="available_at",
         traded_year=pl.col("transaction_date").dt.year(),
         traded_month=pl.col("transaction_date").dt.month(),
-    )
+    ).agg(known_at=pl.col("available_at").min())
     year, month = pl.col("transaction_date").dt.year(), pl.col("transaction_date").dt.month()
     in_month = pl.col("traded_month") == month
     return (
@@ -200,7 +200,11 @@ def _other_buyers(wanted: pl.DataFrame, trades: pl.DataFrame) -> pl.DataFrame:
 
 
 def _since_last_purchase(wanted: pl.DataFrame, trades: pl.DataFrame) -> pl.DataFrame:
-    before = _purchases(trades).select("issuer_cik", "owner_cik", bought_on="transaction_date", known_at="available_at")
+    before = (
+        _purchases(trades)
+        .group_by("issuer_cik", "owner_cik", bought_on="transaction_date")
+        .agg(known_at=pl.col("available_at").min())
+    )
     return (
         wanted.select(*_KEY, "issuer_cik", "owner_cik", "transaction_date", "available_at")
         .join(before, on=["issuer_cik", "owner_cik"], how="inner")

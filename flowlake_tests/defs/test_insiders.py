@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+import json
 import signal
 import subprocess
 import sys
 import textwrap
+from collections import Counter
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -17,11 +19,22 @@ from flowlake.defs import intake
 from flowlake.defs.assets import insiders
 from flowlake.defs.intake import known_accessions, missing_from_lake, take_in_day, take_in_quarter
 from flowlake.defs.resources import LakeResource, MarketResource
+from flowlake.insiders.edgar_index import ownership_filings, parse_index
 from flowlake.insiders.symbols import COMPANY_TICKERS
 from flowlake.insiders.tables import FILING_TABLES, Filed, filed_on, read
 from flowlake.lake import Lake
-from flowlake.sandbox.edgar import EdgarArchive, EdgarServer, Issuer, Manners, archive_document, synthetic_archive
+from flowlake.sandbox.edgar import (
+    EdgarArchive,
+    EdgarServer,
+    Issuer,
+    Manners,
+    archive_document,
+    recorded_archive,
+    synthetic_archive,
+)
+from flowlake.schemas import table
 from flowlake.settings import EdgarSettings, get_settings
+from flowlake.sources.congress import read_disclosures
 from flowlake.sources.edgar import EdgarClient, SharedPace
 from flowlake_tests.insiders.builders import document, owner, purchase
 
@@ -267,6 +280,77 @@ def test_a_range_of_days_to_trades_and_signals(configured, archive):
     before = trades.filter((pl.col("available_at") < close) & pl.col("transaction_class").str.contains("purchase|sale"))
     assert set(found["ticker"]) == set(before["ticker"])
     assert (found["event_time"] < close).all()
+
+
+def _any_row(name: str, **values: object) -> pl.DataFrame:
+    """A row of table `name` with the given values, and something of the right type elsewhere."""
+    fillers = {pl.String: "", pl.Boolean: False, pl.Date: DAY, pl.Datetime: MORNING_AFTER, pl.List: []}
+    row = {
+        column: values.get(column, next((v for kind, v in fillers.items() if dtype.is_(kind) or dtype == kind), 0))
+        for column, dtype in table(name).schema.items()
+    }
+    return table(name).conform(pl.DataFrame([row], schema=table(name).schema))
+
+
+def test_a_scored_event_is_shown_with_what_insiders_had_filed_by_then(configured):
+    assert materialise(insiders.insider_filings, insiders.insider_trades, first=date(2026, 5, 27), last=DAY).success
+    store = Lake.open(configured)
+    found_at = datetime(2026, 6, 3, 20, 15, tzinfo=UTC)
+    event = _any_row("scored_events", session=DAY, event_id="e1", underlying="ACME", available_at=found_at)
+    with store.commit("r") as transaction:
+        transaction.replace("scored_events", DAY.isoformat(), event)
+    assert materialise(insiders.event_context, first=DAY, last=DAY).success
+    beside = store.read("event_insiders", DAY.isoformat())
+    filings = store.scan("insider_filings").collect().filter(pl.col("ticker") == "ACME")
+    known = filings.filter(pl.col("available_at") < found_at)
+    assert 0 < known.height < filings.height
+    assert beside["transactions"].sum() == known["transactions"].sum()
+    assert (beside["newest_known_at"] < found_at).all()
+
+
+def test_congressional_lists_are_read_into_one_table_and_again_without_change(configured, monkeypatch):
+    content = json.dumps([{
+        "disclosure_date": "03/04/2026", "transaction_date": "2026-02-10", "owner": "self", "ticker": "ACME",
+        "type": "purchase", "amount": "$1,001 - $15,000", "representative": "Hon. Jane Member", "ptr_link": "x/1.pdf",
+    }]).encode()  # fmt: skip
+    monkeypatch.setenv("FLOWLAKE_CONGRESS__HOUSE_URL", "http://lists.test/house")
+    monkeypatch.setattr(insiders, "fetch_disclosures", lambda _, chamber: read_disclosures(content, chamber))
+    get_settings.cache_clear()
+    for _ in range(2):
+        assert dg.materialize([insiders.congress_trades], resources=RESOURCES).success
+    assert Lake.open(configured).read("congress_trades", "all").height == 1
+
+
+def test_without_a_list_the_congressional_asset_says_what_to_set(configured):
+    with pytest.raises(insiders.NoDisclosureLists, match="FLOWLAKE_CONGRESS__HOUSE_URL"):
+        dg.materialize([insiders.congress_trades], resources=RESOURCES)
+
+
+@pytest.mark.real_data
+def test_a_real_daily_index_reconciles_to_zero_missing(shared_data, tmp_path):
+    day = date(2020, 3, 18)
+    content = (shared_data / "sec/idx/form.20200318.idx").read_bytes()
+    listed = ownership_filings(parse_index(content))
+    # The real submissions of that day are not at hand: invented ones stand in under the real accession numbers.
+    accepted_at = datetime(2020, 3, 18, 20, tzinfo=UTC)
+    archive = EdgarArchive(archive_document(document(purchase()), each, accepted_at) for each in listed["accession"])
+    recorded = {"/Archives/edgar/daily-index/2020/QTR1/form.20200318.idx": content}
+    store = Lake.open(tmp_path / "data")
+    with EdgarServer(archive, clock=MORNING_AFTER, recorded=recorded) as server, client_of(server, tmp_path) as client:
+        done = take_in(store, client, day)
+    assert (done.listed, done.read) == (1036, 1036)
+    assert missing_from_lake(store, day).is_empty()
+
+
+@pytest.mark.real_data
+def test_real_filings_served_by_the_sandbox_reach_the_lake(shared_data, tmp_path):
+    archive = EdgarArchive(recorded_archive(shared_data / "sec"))
+    days = Counter(filing.filed_on for filing in archive.filings)
+    busiest, count = max(days.items(), key=lambda item: (item[1], item[0]))
+    store = Lake.open(tmp_path / "data")
+    with EdgarServer(archive, clock=datetime(2026, 11, 1, tzinfo=UTC)) as server, client_of(server, tmp_path) as client:
+        assert take_in(store, client, busiest).read == count
+    assert missing_from_lake(store, busiest).is_empty()
 
 
 def test_without_a_contact_the_sensor_says_what_to_set():
