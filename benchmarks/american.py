@@ -199,8 +199,7 @@ def speed(count: int) -> None:
         print(f"\ncontinuous yield, {kept.sum():,} contracts, reference {reference}; us of CPU on one thread")
         print(f"{'method':<44}{'us':>9}{'ratio':>9}{'OTM 99 % vol points':>21}{'failed OTM':>12}")
         otm, rows = data["otm"], int(kept.sum())
-        work(True)
-        times = {}
+        found, times = work(True), {}
         for greeks in (False, True):
             runs = []
             for _ in range(3):

@@ -142,13 +142,14 @@ def main() -> None:
     parser.add_argument("--contracts", type=int, default=1_000_000)
     count = parser.parse_args().contracts
     data = contracts(count)
-    arguments = {name: data[name] for name in ("price", "forward", "strike", "years", "discount", "is_call", "spot")}
+    names = ("price", "forward", "strike", "years", "discount", "is_call", "spot")
+    arguments: dict[str, Any] = {name: data[name] for name in names}
 
     volatility_and_greeks(**arguments)
     ours = best(lambda: volatility_and_greeks(**arguments, threads=1), 5) / count * 1e9
     wall = best(lambda: volatility_and_greeks(**arguments), 5, time.perf_counter) / count * 1e9
     slow = min(count, 100_000)
-    some = {name: value[:slow] for name, value in arguments.items()}
+    some: dict[str, Any] = {name: value[:slow] for name, value in arguments.items()}
     plain = best(lambda: volatility_and_greeks(**some, engine="numpy")) / slow * 1e9
     volatility, _, _ = volatility_and_greeks(**arguments)
     otm = data["is_call"] == (data["strike"] >= data["forward"])

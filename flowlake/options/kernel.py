@@ -81,19 +81,20 @@ def _exp(x: float) -> float:
     shifted = x * LOG2_E + ROUNDER
     n = shifted - ROUNDER
     r = (x - n * LN2_HIGH) - n * LN2_LOW
-    total = EXP_COEFFICIENTS[12]
-    total = total * r + EXP_COEFFICIENTS[11]
-    total = total * r + EXP_COEFFICIENTS[10]
-    total = total * r + EXP_COEFFICIENTS[9]
-    total = total * r + EXP_COEFFICIENTS[8]
-    total = total * r + EXP_COEFFICIENTS[7]
-    total = total * r + EXP_COEFFICIENTS[6]
-    total = total * r + EXP_COEFFICIENTS[5]
-    total = total * r + EXP_COEFFICIENTS[4]
-    total = total * r + EXP_COEFFICIENTS[3]
-    total = total * r + 0.5
-    total = total * r + 1.0
-    total = total * r + 1.0
+    r2 = r * r
+    even, odd = EXP_COEFFICIENTS[12], EXP_COEFFICIENTS[11]
+    even = even * r2 + EXP_COEFFICIENTS[10]
+    odd = odd * r2 + EXP_COEFFICIENTS[9]
+    even = even * r2 + EXP_COEFFICIENTS[8]
+    odd = odd * r2 + EXP_COEFFICIENTS[7]
+    even = even * r2 + EXP_COEFFICIENTS[6]
+    odd = odd * r2 + EXP_COEFFICIENTS[5]
+    even = even * r2 + EXP_COEFFICIENTS[4]
+    odd = odd * r2 + EXP_COEFFICIENTS[3]
+    even = even * r2 + EXP_COEFFICIENTS[2]
+    odd = odd * r2 + EXP_COEFFICIENTS[1]
+    even = even * r2 + EXP_COEFFICIENTS[0]
+    total = odd * r + even
     return total * _float((_bits(shifted) << 52) + (1023 << 52))  # pyright: ignore[reportCallIssue]
 
 
@@ -117,41 +118,46 @@ def _log(x: float) -> float:
 
 
 @njit(forceinline=True, **OPTIONS)
-def _mills(z: float) -> float:
-    """(1 - Phi(z)) / phi(z) for z >= 0; written out because a loop over coefficients would not be unrolled."""
-    inverse = 1.0 / (z + MILLS_CENTRE)
+def _mills(z: float, inverse: float) -> float:
+    """(1 - Phi(z)) / phi(z) for z >= 0, given 1 / (z + MILLS_CENTRE).
+
+    Written out, because a loop over coefficients would not be unrolled, and in independent chains, because the
+    processor would wait for one long one.
+    """
     t = (z - MILLS_CENTRE) * inverse
-    y = MILLS[22]
-    y = y * t + MILLS[21]
-    y = y * t + MILLS[20]
-    y = y * t + MILLS[19]
-    y = y * t + MILLS[18]
-    y = y * t + MILLS[17]
-    y = y * t + MILLS[16]
-    y = y * t + MILLS[15]
-    y = y * t + MILLS[14]
-    y = y * t + MILLS[13]
-    y = y * t + MILLS[12]
-    y = y * t + MILLS[11]
-    y = y * t + MILLS[10]
-    y = y * t + MILLS[9]
-    y = y * t + MILLS[8]
-    y = y * t + MILLS[7]
-    y = y * t + MILLS[6]
-    y = y * t + MILLS[5]
-    y = y * t + MILLS[4]
-    y = y * t + MILLS[3]
-    y = y * t + MILLS[2]
-    y = y * t + MILLS[1]
-    y = y * t + MILLS[0]
+    t2 = t * t
+    t4 = t2 * t2
+    y0, y1, y2, y3 = MILLS[20], MILLS[21], MILLS[22], MILLS[19]
+    y0 = y0 * t4 + MILLS[16]
+    y1 = y1 * t4 + MILLS[17]
+    y2 = y2 * t4 + MILLS[18]
+    y0 = y0 * t4 + MILLS[12]
+    y1 = y1 * t4 + MILLS[13]
+    y2 = y2 * t4 + MILLS[14]
+    y3 = y3 * t4 + MILLS[15]
+    y0 = y0 * t4 + MILLS[8]
+    y1 = y1 * t4 + MILLS[9]
+    y2 = y2 * t4 + MILLS[10]
+    y3 = y3 * t4 + MILLS[11]
+    y0 = y0 * t4 + MILLS[4]
+    y1 = y1 * t4 + MILLS[5]
+    y2 = y2 * t4 + MILLS[6]
+    y3 = y3 * t4 + MILLS[7]
+    y0 = y0 * t4 + MILLS[0]
+    y1 = y1 * t4 + MILLS[1]
+    y2 = y2 * t4 + MILLS[2]
+    y3 = y3 * t4 + MILLS[3]
+    y = (y3 * t + y2) * t2 + (y1 * t + y0)
     return y * inverse
 
 
 @njit(forceinline=True, **OPTIONS)
 def _guess(target: float, smaller: float, larger: float) -> float:
     """`flowlake.options.black._guess`."""
-    beta = target * math.sqrt(smaller / larger)
-    distance = (larger - smaller) / math.sqrt(larger * smaller)
+    mean = math.sqrt(larger * smaller)
+    scale = 1.0 / mean
+    beta = target * smaller * scale
+    distance = (larger - smaller) * scale
     straddle = 2.0 * beta + distance
     half_log = 0.5 * _log(1.0 + distance / beta)
     floored = half_log if half_log > 1e-8 else 1e-8
@@ -230,10 +236,11 @@ def _prepare(block: np.ndarray) -> None:
 
         smaller = forward if forward < strike else strike
         larger = forward if forward >= strike else strike
+        inverse_smaller = 1.0 / smaller
         undiscounted = price / discount
         parity = block[SIGN + i] * (forward - strike)
         intrinsic = parity if parity > 0.0 else 0.0
-        target = (undiscounted - intrinsic) / smaller
+        target = (undiscounted - intrinsic) * inverse_smaller
         bounded = BELOW_INTRINSIC if target <= 0.0 else (ABOVE_BOUND if target >= 1.0 else OK)
         status = bounded if status == OK else status
 
@@ -245,13 +252,16 @@ def _prepare(block: np.ndarray) -> None:
         block[TARGET + i] = target
         block[LOG_MONEYNESS + i] = _log(larger / smaller)
         block[DEVIATION + i] = _guess(target, smaller, larger)
-        block[ROUNDING + i] = EPSILON * (undiscounted + intrinsic) / smaller
+        block[ROUNDING + i] = EPSILON * (undiscounted + intrinsic) * inverse_smaller
         block[SETTLED + i] = 0.0
 
 
 @njit(**OPTIONS)
 def _step(block: np.ndarray) -> int:
-    """One Householder step of every unsettled lane; how many have not settled after it."""
+    """One Householder step of every unsettled lane; how many have not settled after it.
+
+    Divisions are what this loop waits for: reciprocals of products serve several quotients at once.
+    """
     moving = 0
     for i in range(LANES):
         s, k, target = block[DEVIATION + i], block[LOG_MONEYNESS + i], block[TARGET + i]
@@ -261,16 +271,27 @@ def _step(block: np.ndarray) -> int:
         outside = a >= 0.0
         exponent = -0.5 * a * a
         density = _exp(exponent if exponent > -700.0 else -700.0) * ONE_OVER_SQRT_2PI
-        mills_a, mills_b = _mills(a if outside else -a), _mills(b)
-        part = density * ((mills_a - mills_b) if outside else (mills_a + mills_b))
+        size = a if outside else -a
+        shifted_a, shifted_b = size + MILLS_CENTRE, b + MILLS_CENTRE
+        both = 1.0 / (shifted_a * shifted_b)
+        mills_a, mills_b = _mills(size, both * shifted_b), _mills(b, both * shifted_a)
+        sum_or_difference = (mills_a - mills_b) if outside else (mills_a + mills_b)
+        part = density * sum_or_difference
         upper = (not outside) & (target > 0.5)
         value = part if outside | upper else 1.0 - part
-        gap = _log(value / ((1.0 - target) if upper else target))
-        first = (-density if upper else density) / value
+        aim = (1.0 - target) if upper else target
+        # first = over / under is the slope of the log price; outside, the density cancels before it can underflow.
+        over = 1.0 if outside else (-density if upper else density)
+        under = sum_or_difference if outside else value
+        product = over * under
+        reciprocal = 1.0 / (product * aim)
+        gap = _log(value * product * reciprocal)
+        shared = aim * reciprocal
+        first = over * over * shared
         h2 = a * b * inverse - first
         slant = ratio * inverse
         h3 = h2 * h2 - first * h2 - 3.0 * slant * slant - 0.25
-        newton = gap / first
+        newton = gap * under * under * shared
         step = newton * (1.0 - 0.5 * newton * h2) / (1.0 - newton * h2 + newton * newton * h3 / 6.0)
         moved = s - step
         moved = moved if moved > 0.25 * s else 0.25 * s
@@ -307,7 +328,7 @@ def _finish(block: np.ndarray) -> None:
         s, density_a = block[EVALUATED + i], block[DENSITY + i]
         volatility = block[VOLATILITY + i]
         above = strike >= forward
-        small_ratio = forward / strike if above else strike / forward
+        small_ratio = (forward if above else strike) / (strike if above else forward)
         density_b = density_a * small_ratio
         inverse_s, inverse_years, root_years = 1.0 / s, 1.0 / years, math.sqrt(years)
         ratio_k = block[LOG_MONEYNESS + i] * inverse_s
