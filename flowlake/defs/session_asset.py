@@ -26,6 +26,9 @@ PASSING_FAULTS = (Retryable, CircuitOpen)
 MAX_RETRIES = 2
 RETRY_SECONDS = 60
 
+LONG_PASS = 500
+"""Underlyings from which a pass takes minutes and says how far it is."""
+
 _PREVIEW_ROWS = 5
 _PREVIEW_COLUMNS = 12
 
@@ -60,15 +63,15 @@ class Step:
         return self.lake.has(name, session.isoformat())
 
     def progress(self, what: str) -> Callable[[Progress], None]:
-        """A listener that logs every tenth of the way through a pass over `what`."""
+        """A listener that logs every tenth of the way through a pass over `what`, if the pass is a long one."""
         told = 0
 
         def tell(progress: Progress) -> None:
             nonlocal told
             tenth = 10 * progress.done // max(progress.total, 1)
-            if tenth > told:
+            if tenth > told and progress.total >= LONG_PASS:
                 told = tenth
-                self.log.debug(
+                self.log.info(
                     f"{self.session}: {progress.done} of {progress.total} {what}, {progress.rows:,} rows, "
                     f"{progress.failed} failed"
                 )

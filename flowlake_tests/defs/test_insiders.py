@@ -387,6 +387,13 @@ def test_the_reconciliation_takes_the_day_before():
     assert request.partition_key == "2026-06-05"
 
 
+@pytest.mark.parametrize(("day", "key"), [(date(2026, 6, 8), "2026-06-05"), (date(2026, 6, 19), None)])
+def test_signals_follow_on_the_next_session_and_rest_on_holidays(day, key):
+    moment = datetime(day.year, day.month, day.day, 8, 40, tzinfo=calendar.NEW_YORK)
+    request = insiders.insider_session_schedule(dg.build_schedule_context(scheduled_execution_time=moment))
+    assert (request.partition_key if isinstance(request, dg.RunRequest) else None) == key
+
+
 def test_a_block_is_tried_again_when_it_is_over(archive, tmp_path, monkeypatch):
     with EdgarServer(archive, clock=MORNING_AFTER, manners=Manners(requests_per_second=0.5)) as server:
         monkeypatch.setenv("FLOWLAKE_DATA_DIR", str(tmp_path / "data"))

@@ -176,3 +176,37 @@ def test_a_session_that_has_not_closed_is_refused(pipeline: Path, instance: dg.D
         result = run(instance, SESSIONS[0], SESSIONS[0])
     assert not result.succeeded
     assert "materialise it after the close" in next(iter(result.failures.values()))
+
+
+def test_a_missed_session_is_filled_from_daily_bars_without_open_interest(
+    pipeline: Path, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch, market_server: SandboxServer
+):
+    from flowlake.settings import get_settings
+
+    # As the vendor: only the present has snapshots, and it is long after these sessions.
+    monkeypatch.setenv("FLOWLAKE_API__REPLAY", "false")
+    get_settings.cache_clear()
+    result = run(instance, SESSIONS[0], SESSIONS[1])
+    assert result.succeeded, result.failures
+    lake, day = Lake.open(pipeline / "data"), SESSIONS[1].isoformat()
+    chains = lake.read("option_chains", day)
+    assert set(chains["basis"]) == {"aggregates"}
+    assert chains["open_interest"].null_count() == chains.height
+    traded = market_server.market.option_bars(SESSIONS[1]).select("contract", wanted="volume")
+    seen = chains.filter(pl.col("volume") > 0).join(traded, on="contract", how="left")
+    assert seen.height > 0
+    assert (seen["volume"] == seen["wanted"]).all()
+    assert lake.read("anomalies_open_interest", day).is_empty()
+
+
+def test_more_contracts_than_allowed_are_not_asked_for_one_by_one(
+    pipeline: Path, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+):
+    from flowlake.settings import get_settings
+
+    monkeypatch.setenv("FLOWLAKE_API__REPLAY", "false")
+    monkeypatch.setenv("FLOWLAKE_MARKET__MAX_BAR_REQUESTS", "10")
+    get_settings.cache_clear()
+    result = run(instance, SESSIONS[0], SESSIONS[0])
+    assert not result.succeeded
+    assert "FLOWLAKE_MARKET__UNDERLYINGS" in result.failures["raw_option_snapshots"]

@@ -281,6 +281,12 @@ def insider_bulk_backfill() -> None:
     read_bulk_quarter()
 
 
+insider_session = dg.define_asset_job(
+    "insider_session",
+    selection=dg.AssetSelection.assets(signals, event_context),
+    description="Insider signals of a session, and the insider transactions beside its scored events.",
+)
+
 _OPENS, _CLOSES = 6, 22
 _BUSY_FROM = 16
 
@@ -309,6 +315,15 @@ def insider_reconciliation_schedule(context: dg.ScheduleEvaluationContext) -> dg
     """06:00 after every weekday: the day before against its published index; what the feed missed is fetched."""
     day = context.scheduled_execution_time.astimezone(calendar.NEW_YORK).date() - timedelta(days=1)
     return dg.RunRequest(partition_key=day.isoformat())
+
+
+@dg.schedule(job=insider_session, cron_schedule="40 8 * * 1-5", execution_timezone=calendar.NEW_YORK.key)
+def insider_session_schedule(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
+    """08:40 on every session, after the events of the session before are scored and its filings reconciled."""
+    day = context.scheduled_execution_time.astimezone(calendar.NEW_YORK).date()
+    if not calendar.is_session(day):
+        return dg.SkipReason(f"{day} is not a trading session; the next one settles the session before it")
+    return dg.RunRequest(partition_key=calendar.previous_session(day).isoformat())
 
 
 def _tell(context: dg.AssetExecutionContext, key: str, done: Intake) -> None:
@@ -351,6 +366,6 @@ def _market(store: Lake, first: date, last: date) -> pl.DataFrame:
 
 ASSETS = [insider_filings, insider_trades, signals, event_context, congress_trades]
 CHECKS = [insider_filings_reconciled]
-JOBS = [insider_intake, insider_bulk_backfill]
+JOBS = [insider_intake, insider_session, insider_bulk_backfill]
 SENSORS = [insider_filings_sensor]
-SCHEDULES = [insider_reconciliation_schedule]
+SCHEDULES = [insider_reconciliation_schedule, insider_session_schedule]
