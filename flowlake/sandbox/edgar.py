@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
+import polars as pl
 
 from flowlake import calendar
 from flowlake.insiders.bulk import ROW_COLUMNS, ROW_TABLES, TABLE_NAMES
@@ -36,6 +37,7 @@ from flowlake.insiders.ownership import (
 )
 from flowlake.insiders.render import to_submission, to_xml
 from flowlake.insiders.submission import ownership_xml, read_submission
+from flowlake.sandbox.market import Market
 
 if TYPE_CHECKING:
     import uvicorn
@@ -82,6 +84,17 @@ class Issuer:
     ticker: str
     name: str
     price: float
+
+
+def issuers_of(market: Market, session: date) -> list[Issuer]:
+    """The companies of a sandbox market on `session`: its EDGAR then tells of the same tickers at the same prices."""
+    companies = market.tickers(session).filter(pl.col("type") == "CS").drop_nulls("cik")
+    prices = market.stocks(calendar.session_close(session)).select("ticker", "close").drop_nulls("close")
+    named = companies.join(prices, on="ticker", how="inner").sort("ticker")
+    return [
+        Issuer(str(cik).zfill(10), ticker, name, price)
+        for cik, ticker, name, price in named.select("cik", "ticker", "name", "close").iter_rows()
+    ]
 
 
 def archive_document(document: OwnershipDocument, accession: str, accepted_at: datetime) -> ArchivedFiling:

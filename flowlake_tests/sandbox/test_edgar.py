@@ -6,10 +6,12 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from flowlake.calendar import session_close
 from flowlake.insiders.bulk import read_data_set
 from flowlake.insiders.edgar_index import ownership_filings, parse_current, parse_index
 from flowlake.insiders.tables import Filed, read
-from flowlake.sandbox.edgar import EdgarArchive, Issuer, recorded_archive, synthetic_archive
+from flowlake.sandbox.edgar import EdgarArchive, Issuer, issuers_of, recorded_archive, synthetic_archive
+from flowlake.sandbox.simulator import SimulatorConfig, simulate
 
 ISSUERS = [Issuer("0000000101", "ACME", "Acme Corp", 20.0)]
 DAY = date(2026, 3, 4)
@@ -71,6 +73,17 @@ def test_the_data_set_of_a_quarter_says_what_the_submissions_say():
 
 def test_the_data_set_appears_after_its_quarter():
     assert _archive().bulk(datetime(2026, 3, 31, 12, tzinfo=UTC), 2026, 1) is None
+
+
+def test_the_companies_of_a_sandbox_market_file_under_their_tickers_and_prices():
+    session = date(2026, 5, 28)
+    market = simulate(SimulatorConfig(underlyings=20, sessions=3, first_session=date(2026, 5, 26), seed=5))
+    issuers = issuers_of(market, session)
+    closes = dict(market.stocks(session_close(session)).select("ticker", "close").iter_rows())
+    assert len(issuers) > 2
+    assert all(issuer.price == closes[issuer.ticker] for issuer in issuers)
+    filing = synthetic_archive(issuers, session, session, filings_per_day=1)[0]
+    assert read(filing.content, "simulated").accession == filing.accession
 
 
 @pytest.mark.real_data
