@@ -253,7 +253,8 @@ def _search(
         # The bracket's ends are roots themselves where the premium vanishes; rounding must not put them outside.
         inside = (slope > 0) & (proposal >= low[active] * (1 - 1e-9)) & (proposal <= high[active] * (1 + 1e-9))
         proposal = np.where(inside, proposal, np.sqrt(low[active] * high[active]))
-        # A secant step of relative size x leaves an error of order x times the step before it.
+        # A secant step of relative size x leaves an error of order x times the step before it; a first step knows only
+        # the European slope, and leaves the share of the premium in it.
         small = np.abs(proposal - sigma) <= np.where(sloped, 1e-3, 1e-5) * sigma
         done = (inside & small) | (gap == 0)
         root[active[done]] = np.where(gap == 0, sigma, proposal)[done]
