@@ -1,0 +1,176 @@
+"""The page of an evaluation: curves, every table with its intervals, and what may not be concluded from it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import polars as pl
+from markupsafe import Markup, escape
+
+from flowlake.evaluate import summary
+from flowlake.report.daily import ORIGIN_NOTES
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
+
+_WIDTH, _HEIGHT = 720, 300
+_LEFT, _RIGHT, _TOP, _BOTTOM = 64, 190, 14, 44
+
+
+@dataclass(frozen=True)
+class Line:
+    """One curve: its name, its points, a band (low, high) per point if known, and whether it is the one to look at."""
+
+    name: str
+    points: Sequence[tuple[float, float]]
+    band: Sequence[tuple[float, float]] = ()
+    marked: bool = False
+
+
+def render_evaluation(results: Mapping[str, pl.DataFrame], origin: str) -> str:
+    """The evaluation as one self-contained HTML document: styles and pictures inline, no network, no scripts."""
+    parts = summary.sections(results)
+    pictures = {
+        "Recall": recall_picture(results),
+        "False alarms": quantile_picture(results),
+        "Smallest trade seen": dose_picture(results),
+    }
+    context = {
+        "origin": origin,
+        "origin_note": ORIGIN_NOTES.get(origin, ""),
+        "about": results["about"].row(0, named=True),
+        "sections": [(part, pictures.get(part.title)) for part in parts],
+    }
+    return _environment().get_template("evaluation.html.j2").render(context)
+
+
+@cache
+def _environment() -> Environment:
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    folder = Path(__file__).parent / "templates"
+    return Environment(
+        loader=FileSystemLoader(folder),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+
+
+def recall_picture(results: Mapping[str, pl.DataFrame]) -> Markup:
+    """Recall over the budget of alerts a day, one curve per method."""
+    table = results["recall"].filter(pl.col("arm") == "informed").sort("budget")
+    lines = []
+    for method in summary.METHOD_NAMES:
+        rows = table.filter(pl.col("method") == method)
+        points = list(rows.select("budget", "recall").iter_rows())
+        ours = method == summary.OURS
+        band = list(rows.select("low", "high").iter_rows()) if ours else ()
+        lines.append(Line(method, points, band, ours))
+    return curves(lines, "alerts a day over 6,000 names", "recall", log_x=True, ticks=summary.BUDGETS)
+
+
+def quantile_picture(results: Mapping[str, pl.DataFrame]) -> Markup:
+    """P-values of undisturbed sessions against the uniform, both logarithmic: on the diagonal they are honest."""
+    rows = results["quantiles"].select(pl.col("expected").log10(), pl.col("observed").clip(1e-6).log10())
+    seen = Line("observed", [(-x, -y) for x, y in rows.iter_rows()], marked=True)
+    top = max((x for x, _ in seen.points), default=1.0)
+    ideal = Line("promised", [(0.0, 0.0), (top, top)])
+    return curves([ideal, seen], "-log10 of p if uniform", "-log10 of p")
+
+
+def dose_picture(results: Mapping[str, pl.DataFrame]) -> Markup:
+    """Share caught over the size of the trade, one curve per activity class of the host."""
+    bands = pl.col("size").log10().mul(2).floor()
+    grouped = (
+        results["dose"]
+        .with_columns(band=bands)
+        .group_by("activity", "band")
+        .agg(size=pl.col("size").log10().mean(), caught=(pl.col("universe_rank") <= 50).mean(), n=pl.len())
+        .filter(pl.col("n") >= 3)
+        .sort("activity", "band")
+    )
+    lines = [
+        Line(
+            summary.ACTIVITY_NAMES.get(str(label), "all"),
+            [(10**size, caught) for size, caught in frame.select("size", "caught").iter_rows()],
+        )
+        for (label,), frame in grouped.group_by("activity", maintain_order=True)
+    ]
+    return curves(lines, "contracts traded", "share within 50", log_x=True, ticks=(100, 1_000, 10_000))
+
+
+def curves(
+    lines: Sequence[Line], x_name: str, y_name: str, *, log_x: bool = False, ticks: Sequence[float] = ()
+) -> Markup:
+    """`lines` as one SVG; the y axis starts at 0, the x axis is logarithmic if `log_x` is set."""
+    points = [point for line in lines for point in line.points]
+    if not points:
+        return Markup("")
+    scale_x = math.log10 if log_x else float
+    xs = [scale_x(max(x, 1e-9)) if log_x else x for x, _ in points]
+    low, high = min(xs), max(*xs, min(xs) + 1e-9)
+    top = max(1e-9, *(y for _, y in points), *(b for line in lines for _, b in line.band), 0.0)
+
+    def place(x: float, y: float) -> tuple[float, float]:
+        across = (scale_x(x) - low) / (high - low)
+        return _LEFT + across * (_WIDTH - _LEFT - _RIGHT), _HEIGHT - _BOTTOM - y / top * (_HEIGHT - _TOP - _BOTTOM)
+
+    parts = [f'<svg class="curves" viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img"><title>{escape(y_name)}</title>']
+    parts += _axes(place, low, high, top, x_name, y_name, log_x, ticks)
+    ends = []
+    for number, line in enumerate(lines):
+        if not line.points:
+            continue
+        at = [place(x, y) for x, y in line.points]
+        if line.band:
+            upper = [place(x, b) for (x, _), (_, b) in zip(line.points, line.band, strict=True)]
+            lower = [place(x, a) for (x, _), (a, _) in zip(line.points, line.band, strict=True)]
+            parts.append(f'<polygon class="band" points="{_path([*upper, *reversed(lower)])}"/>')
+        kind = "curve marked-curve" if line.marked else f"curve curve{number % 4}"
+        parts.append(f'<polyline class="{kind}" points="{_path(at)}"><title>{escape(line.name)}</title></polyline>')
+        ends.append((at[-1][1], line.name, line.marked))
+    parts += _names(ends)
+    return Markup("".join([*parts, "</svg>"]))
+
+
+def _axes(place, low, high, top, x_name, y_name, log_x, ticks) -> list[str]:  # noqa: ANN001
+    across = ticks or [low + (high - low) * step / 4 for step in range(5)]
+    inside = [x for x in across if low - 1e-9 <= (math.log10(x) if log_x else x) <= high + 1e-9]
+    base, right = _HEIGHT - _BOTTOM, _WIDTH - _RIGHT
+    parts = [f'<line class="axis" x1="{_LEFT}" x2="{right}" y1="{base}" y2="{base}"/>']
+    for x in inside:
+        parts.append(
+            f'<text class="tick" x="{place(x, 0)[0]:.1f}" y="{base + 16}" text-anchor="middle">{x:,.4g}</text>'
+        )
+    for step in range(5):
+        y = top * step / 4
+        height = place(10**low if log_x else low, y)[1]
+        parts.append(f'<line class="axis" x1="{_LEFT}" x2="{right}" y1="{height:.1f}" y2="{height:.1f}"/>')
+        parts.append(f'<text class="tick" x="{_LEFT - 6}" y="{height + 4:.1f}" text-anchor="end">{y:.2g}</text>')
+    parts.append(
+        f'<text class="label" x="{(_LEFT + right) / 2}" y="{_HEIGHT - 6}" text-anchor="middle">{escape(x_name)}</text>'
+    )
+    parts.append(f'<text class="label" x="{_LEFT}" y="{_TOP - 3}">{escape(y_name)}</text>')
+    return parts
+
+
+def _names(ends: list[tuple[float, str, bool]]) -> list[str]:
+    """Names beside the curves' ends, moved apart so that none covers another."""
+    parts, last = [], -99.0
+    for y, name, marked in sorted(ends):
+        last = max(y, last + 14)
+        weight = ' font-weight="700"' if marked else ""
+        label = escape(name.replace("_", " "))
+        parts.append(f'<text class="label" x="{_WIDTH - _RIGHT + 8}" y="{last + 4:.1f}"{weight}>{label}</text>')
+    return parts
+
+
+def _path(points: Sequence[tuple[float, float]]) -> str:
+    return " ".join(f"{x:.1f},{y:.1f}" for x, y in points)
