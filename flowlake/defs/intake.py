@@ -143,7 +143,7 @@ def missing_from_lake(store: Lake, day: date) -> pl.DataFrame:
 
 
 def _from_feed(client: EdgarClient, known: frozenset[str], day: date) -> pl.DataFrame:
-    pages = pl.concat([client.current(known, form) for form in FEED_FORMS])
+    pages = pl.concat([client.current(known, form, since=day) for form in FEED_FORMS])
     return pages.filter(pl.col("filed_on") == day).sort("accession")
 
 

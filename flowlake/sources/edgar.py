@@ -159,11 +159,12 @@ class EdgarClient:
     def __exit__(self, *_: object) -> None:
         self._http.close()
 
-    def current(self, known: frozenset[str] = frozenset(), form: str = "4") -> pl.DataFrame:
+    def current(self, known: frozenset[str] = frozenset(), form: str = "4", since: date | None = None) -> pl.DataFrame:
         """Ownership filings of the getcurrent feed that are not in `known`, each once, by accession.
 
-        Pages are read until one holds nothing but known filings, the feed ends, or `max_pages` is reached. New filings
-        push entries to later pages while the feed is read, so entries repeat but none is skipped.
+        Pages are read until one holds nothing but known filings or nothing filed on or after `since`, the feed ends, or
+        `max_pages` is reached. New filings push entries to later pages while the feed is read, so entries repeat but
+        none is skipped.
         """
         pages: list[pl.DataFrame] = []
         start = 0
@@ -172,7 +173,9 @@ class EdgarClient:
             page = edgar_index.parse_current(content)
             pages.append(page)
             owned = edgar_index.ownership_filings(page)
-            if page.height < PAGE_SIZE or (owned.height and owned["accession"].is_in(sorted(known)).all()):
+            all_known = owned.height > 0 and owned["accession"].is_in(sorted(known)).all()
+            all_old = since is not None and (page["filed_on"] < since).all()
+            if page.height < PAGE_SIZE or all_known or all_old:
                 break
             start += PAGE_SIZE
         filings = edgar_index.ownership_filings(pl.concat(pages))

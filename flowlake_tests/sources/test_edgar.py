@@ -201,6 +201,15 @@ def test_a_crawl_stops_at_the_first_page_of_known_filings(edgar, archive, tmp_pa
     assert len(edgar.manners.paths) == 2
 
 
+def test_a_crawl_of_today_does_not_read_on_into_the_days_before(edgar, archive, tmp_path):
+    today = {filing.accession for filing in archive.filings if filing.filed_on == LAST}
+    with _client(edgar, tmp_path) as client:
+        found = client.current(since=LAST)
+    assert set(found["accession"]) >= today
+    entries = sum(len(filing.parties) for filing in archive.filings if filing.filed_on == LAST)
+    assert len(edgar.manners.paths) == entries // 100 + 2
+
+
 def test_indexes_feed_and_lists_agree(edgar, archive, tmp_path):
     with _client(edgar, tmp_path) as client:
         daily = client.daily_index(LAST)
