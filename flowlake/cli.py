@@ -195,7 +195,8 @@ def _tell(result: RunResult, first: date, last: date) -> None:
     console.print(f"{passed} of {len(result.checks)} checks passed")
     for check in result.checks:
         if not check.passed:
-            console.print(f"  {check.severity} {check.asset}.{check.name}: {check.description}", highlight=False)
+            where = f"{check.asset} {check.session} {check.name}"
+            console.print(f"  {check.severity} {where}: {check.description}", highlight=False, soft_wrap=True)
     if not result.succeeded:
         causes = "; ".join(f"{step}: {error}" for step, error in result.failures.items()) or "a blocking check failed"
         raise RuntimeError(f"the run for {first} to {last} failed: {causes}")

@@ -24,10 +24,11 @@ _PROCESS = "flowlake/process"
 
 @dataclass(frozen=True)
 class CheckResult:
-    """One asset check of a run."""
+    """One asset check of a run, on one session."""
 
     asset: str
     name: str
+    session: str
     passed: bool
     severity: str
     description: str
@@ -139,6 +140,7 @@ def _summary(result: dg.ExecuteInProcessResult) -> RunResult:
                 CheckResult(
                     data.asset_key.to_user_string(),
                     data.check_name,
+                    data.partition or "",
                     data.passed,
                     data.severity.value,
                     data.description or "",

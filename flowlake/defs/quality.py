@@ -1,11 +1,13 @@
 """Which rules a table's session is held to, and how Dagster shows their outcomes."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import date
 
 import dagster as dg
 
 from flowlake import calendar
+from flowlake.defs.partitions import SESSIONS
+from flowlake.defs.resources import LakeResource
 from flowlake.lake import Lake
 from flowlake.quality import incidents, invariants
 from flowlake.quality.outcome import Outcome, Severity
@@ -32,19 +34,34 @@ _INCIDENTS: Mapping[str, tuple[str, ...]] = {
 }
 """Rules beyond the row invariants, by table."""
 
+_INCIDENT_TEXTS = {
+    "trading_day": "the exchange opened on the day",
+    "coverage": "enough of the underlyings asked for were answered",
+    "quarantine_share": "few enough rows had to be left out",
+    "not_empty": "there are rows at all",
+    "open_interest_present": "open interest is filled in",
+    "vendor_volatility_usable": "vendor volatilities are numbers, not placeholders",
+    "underlyings_present": "underlyings of the session before have a chain",
+    "stale_copy": "the session is not a copy of the one before",
+    "splits_announced": "what looks like a split is a known corporate action",
+    "contract_known": "every contract id is in contracts",
+}
 
-def rule_names(name: str) -> tuple[str, ...]:
-    """The names of every rule of table `name`; known before any data are, as check definitions must be."""
-    session = calendar.sessions(date(2026, 1, 1), date(2026, 1, 31))[0]
-    rules = [*invariants.declared(table(name), session), *invariants.INVARIANTS.get(name, ())]
-    return tuple(dict.fromkeys([rule.name for rule in rules] + list(_INCIDENTS.get(name, ()))))
+_ANY_SESSION = date(2026, 1, 2)
+
+
+def rules(name: str) -> dict[str, str]:
+    """Every rule of table `name` and what it demands; known before any data are, as check definitions must be."""
+    declared = [*invariants.declared(table(name), _ANY_SESSION), *invariants.INVARIANTS.get(name, ())]
+    of_rows = {rule.name: rule.description.replace(f" {_ANY_SESSION}", "") for rule in declared}
+    return of_rows | {incident: _INCIDENT_TEXTS[incident] for incident in _INCIDENTS.get(name, ())}
 
 
 def session_outcomes(store: Lake, name: str, session: date) -> list[Outcome]:
     """Every rule of table `name`, evaluated on one session; a session the lake lacks is one failed rule."""
     key = session.isoformat()
     if not store.has(name, key):
-        first, *others = rule_names(name)
+        first, *others = rules(name)
         missing = Outcome(first, False, Severity.ERROR, 1, 0, f"session {session} of {name} is not in the lake")
         return [missing, *(_not_applicable(other) for other in others)]
     contracts = store.scan("contracts", columns=["contract_id"]).collect() if name == "option_chains" else None
@@ -52,7 +69,7 @@ def session_outcomes(store: Lake, name: str, session: date) -> list[Outcome]:
     found += _raw_incidents(store, session) if name == "raw_option_snapshots" else []
     found += _chain_incidents(store, session) if name == "option_chains" else []
     by_name = {outcome.name: outcome for outcome in found}
-    return [by_name.get(rule) or _not_applicable(rule) for rule in rule_names(name)]
+    return [by_name.get(rule) or _not_applicable(rule) for rule in rules(name)]
 
 
 def _raw_incidents(store: Lake, session: date) -> list[Outcome]:
@@ -90,59 +107,46 @@ def _not_applicable(name: str) -> Outcome:
 
 
 def table_checks(name: str) -> dg.AssetChecksDefinition:
-    """The rules of table `name` as blocking checks of its asset: one scan a session, an evaluation a rule.
+    """The rules of table `name` as blocking checks of its asset: one scan a session, an evaluation a rule and session.
 
     Only rules of severity ERROR stop what is downstream; warnings are shown and let the run go on.
     """
-    from flowlake.defs.partitions import SESSIONS
-    from flowlake.defs.resources import LakeResource
+    specs = [
+        dg.AssetCheckSpec(rule, asset=name, description=text, blocking=True, partitions_def=SESSIONS)
+        for rule, text in rules(name).items()
+    ]
 
-    names = rule_names(name)
-
-    @dg.multi_asset_check(
-        name=f"{name}_checks",
-        specs=[dg.AssetCheckSpec(rule, asset=name, blocking=True, partitions_def=SESSIONS) for rule in names],
-    )
+    @dg.multi_asset_check(name=f"{name}_checks", specs=specs)
     def check(context: dg.AssetCheckExecutionContext, lake: LakeResource):  # noqa: ANN202
         store = lake.open()
-        sessions = [date.fromisoformat(key) for key in sorted(context.partition_keys)]
-        outcomes = {session: session_outcomes(store, name, session) for session in sessions}
-        for at, rule in enumerate(names):
-            yield check_result(name, rule, {session: found[at] for session, found in outcomes.items()})
+        for key in sorted(context.partition_keys):
+            outcomes = session_outcomes(store, name, date.fromisoformat(key))
+            yield from (evaluation(name, key, outcome) for outcome in outcomes)
+        # An AssetCheckResult knows one partition only; evaluations of a range are reported one by one, outputs once.
+        yield from (dg.Output(None, spec.get_python_identifier()) for spec in specs)
 
     return check
 
 
-def check_result(asset: str, rule: str, outcomes: Mapping[date, Outcome]) -> dg.AssetCheckResult:
-    """One evaluation of `rule` over the sessions of a run, with what failed where."""
-    failed = {session: outcome for session, outcome in outcomes.items() if not outcome.passed}
-    worst = dg.AssetCheckSeverity.WARN
-    if any(outcome.severity is Severity.ERROR for outcome in failed.values()):
-        worst = dg.AssetCheckSeverity.ERROR
-    shown = next(iter(failed.values())) if failed else next(iter(outcomes.values()))
-    where = f" (failed in {len(failed)} of {len(outcomes)} sessions)" if failed and len(outcomes) > 1 else ""
-    return dg.AssetCheckResult(
-        asset_key=asset,
-        check_name=rule,
-        passed=not failed,
-        severity=worst,
-        description=f"{shown.description}{where}",
-        metadata={
-            "sessions": len(outcomes),
-            "violations": sum(outcome.violations for outcome in outcomes.values()),
-            "rows": sum(outcome.rows for outcome in outcomes.values()),
-            **({"failures": dg.MetadataValue.md(_failures(failed))} if failed else {}),
-        },
+def evaluation(asset: str, partition: str, outcome: Outcome) -> dg.AssetCheckEvaluation:
+    """What Dagster shows of one rule in one session: passed or not, what was expected and seen, rows that broke it."""
+    facts = {"violations": outcome.violations, "rows": outcome.rows}
+    sample = {"sample": dg.MetadataValue.md(_sample(outcome.sample))} if outcome.sample else {}
+    return dg.AssetCheckEvaluation(
+        asset_key=dg.AssetKey(asset),
+        check_name=outcome.name,
+        passed=outcome.passed,
+        severity=dg.AssetCheckSeverity(outcome.severity.value),
+        description=outcome.description,
+        metadata=facts | sample,
+        blocking=True,
+        partition=partition,
     )
 
 
-def _failures(failed: Mapping[date, Outcome]) -> str:
-    lines = ["| session | severity | violations | rows | sample |", "| --- | --- | --- | --- | --- |"]
-    for session, outcome in failed.items():
-        sample = "; ".join(_row(row) for row in outcome.sample[:3])
-        lines.append(f"| {session} | {outcome.severity} | {outcome.violations} | {outcome.rows} | {sample} |")
+def _sample(rows: Sequence[Mapping[str, object]]) -> str:
+    """Offending rows as a Markdown table."""
+    names = list(rows[0])
+    lines = ["| " + " | ".join(names) + " |", "|" + " --- |" * len(names)]
+    lines += ["| " + " | ".join(str(row[name]).replace("|", "\\|") for name in names) + " |" for row in rows]
     return "\n".join(lines)
-
-
-def _row(row: Mapping[str, object]) -> str:
-    return ", ".join(f"{name}={value}" for name, value in row.items()).replace("|", "\\|")
