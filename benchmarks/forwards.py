@@ -18,6 +18,7 @@ import polars as pl
 from flowlake.options import implied_forwards
 from flowlake.options.american import Contracts, american_price
 from flowlake.options.engine import premiums
+from flowlake.options.forwards import ROUNDS
 from flowlake.options.schedule import dividend_schedule
 
 SESSION = date(2026, 8, 14)
@@ -94,8 +95,8 @@ def main() -> None:
         quotes, dividends = simulated_chains(chains, borrow, seed=7)
         methods = {
             "European parity, weighted median": (None, 0),
-            "de-Americanised, no dividend calendar": (None, 3),
-            "de-Americanised, dividends known, residual = borrow": (dividends, 3),
+            "de-Americanised, no dividend calendar": (None, ROUNDS),
+            "de-Americanised, dividends known, residual = borrow": (dividends, ROUNDS),
         }
         for name, (known, rounds) in methods.items():
             row = errors(quotes, known, rounds)

@@ -26,8 +26,10 @@ KEYS = ("underlying", "expiration", "settles_at")
 
 STRIKES = 8
 """Strikes with the smallest |C - P| that enter the median."""
-ROUNDS = 3
-"""Rounds of premium and forward; each reduces the error by the premium's small sensitivity to the forward."""
+ROUNDS = 4
+"""Most rounds of premium and forward; each reduces the error by the premium's small sensitivity to the forward."""
+STILL = 2e-5
+"""Relative change of a forward below which it is settled."""
 NARROWEST = 0.01
 """Dollars: a locked market is not infinitely precise."""
 _USABLE_VOLATILITY = (0.01, 5.0)
@@ -164,31 +166,45 @@ def _without_premiums(
     rounds: int,
     engine: Engine,
 ) -> pl.DataFrame:
-    """Forwards from quotes less their early exercise premiums, at the volatility of each strike's cheaper side."""
-    spot, strike, years, discount, call, put = (
-        pairs[name].to_numpy() for name in ("spot", "strike", "years", "discount", "call", "put")
-    )
-    schedule = dividend_schedule(pairs, session, dividends)
-    call_premium, put_premium = np.zeros(pairs.height), np.zeros(pairs.height)
+    """Forwards from quotes less their early exercise premiums, in rounds until they stand still."""
+    settled: list[pl.DataFrame] = []
+    pairs = pairs.with_columns(call_premium=pl.lit(0.0), put_premium=pl.lit(0.0))
+    latest = medians.join(pairs.select(KEYS).unique(), on=KEYS, how="semi")
     for _ in range(rounds):
-        forward = pairs.join(medians, on=KEYS, how="left", maintain_order="left")["forward"].to_numpy()
-        is_call = strike >= forward
-        price = np.where(is_call, call - call_premium, put - put_premium)
-        volatility, _ = implied_volatility(price, forward, strike, years, discount, is_call, engine=engine)
-        volatility = _filled(pairs, volatility)
-        call_premium, put_premium = (
-            _premiums(
-                Contracts.of(spot, forward, strike, years, discount, np.full(pairs.height, side), schedule),
-                volatility,
-                engine,
-            )
-            for side in (True, False)
-        )
-        parity = strike + ((call - call_premium) - (put - put_premium)) / discount
-        medians = weighted_median(
-            pairs.with_columns(pl.Series("forward", parity)), value="forward", weight="weight", by=KEYS
-        )
-    return medians
+        pairs = _estimate_premiums(pairs, latest, session, dividends, engine)
+        before = latest
+        parity = (pl.col("call") - pl.col("call_premium")) - (pl.col("put") - pl.col("put_premium"))
+        candidates = pairs.with_columns(forward=pl.col("strike") + parity / pl.col("discount"))
+        latest = weighted_median(candidates, value="forward", weight="weight", by=KEYS)
+        change = (pl.col("forward") / pl.col("forward_before") - 1).abs()
+        moved = latest.join(before, on=KEYS, suffix="_before").filter(change > STILL)
+        settled.append(latest.join(moved, on=KEYS, how="anti"))
+        latest, pairs = (frame.join(moved.select(KEYS), on=KEYS, how="semi") for frame in (latest, pairs))
+        if latest.is_empty():
+            break
+    return pl.concat([*settled, latest])
+
+
+def _estimate_premiums(
+    pairs: pl.DataFrame, medians: pl.DataFrame, session: date, dividends: pl.DataFrame | None, engine: Engine
+) -> pl.DataFrame:
+    """`pairs` with both premiums at the volatility of each strike's cheaper side, given the forwards `medians`."""
+    pairs = pairs.sort(*KEYS, "strike")
+    names = ("spot", "strike", "years", "discount", "call", "put", "call_premium", "put_premium")
+    spot, strike, years, discount, call, put, call_premium, put_premium = (pairs[name].to_numpy() for name in names)
+    forward = pairs.join(medians, on=KEYS, how="left", maintain_order="left")["forward"].to_numpy()
+    is_call = strike >= forward
+    price = np.where(is_call, call - call_premium, put - put_premium)
+    volatility, _ = implied_volatility(price, forward, strike, years, discount, is_call, engine=engine)
+    volatility = _filled(pairs, volatility)
+    schedule = dividend_schedule(pairs, session, dividends)
+
+    def premium(side: bool) -> FloatArray:
+        sides = np.full(pairs.height, side)
+        contracts = Contracts.of(spot, forward, strike, years, discount, sides, schedule)
+        return _premiums(contracts, volatility, engine)
+
+    return pairs.with_columns(pl.Series("call_premium", premium(True)), pl.Series("put_premium", premium(False)))
 
 
 def _filled(pairs: pl.DataFrame, volatility: FloatArray) -> FloatArray:
