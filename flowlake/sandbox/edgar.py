@@ -20,6 +20,7 @@ from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
+import msgspec
 import numpy as np
 import polars as pl
 
@@ -51,6 +52,7 @@ BLOCK_PAGE = (
 )
 _ACCESSION = re.compile(r"(\d{10}-\d{2}-\d{6})(?:\.txt|-index\.htm)")
 _RULE = "-" * 141
+_AMENDED = 0.02
 
 
 @dataclass(frozen=True, order=True)
@@ -121,7 +123,12 @@ def synthetic_archive(
             issuer = issuers[int(rng.integers(len(issuers)))]
             accepted_at = _acceptance(day, rng)
             accession = f"{int(issuer.cik):010d}-{day:%y}-{(day.toordinal() % 3000) * 300 + number:06d}"
-            filings.append(archive_document(_invented(issuer, day, rng), accession, accepted_at))
+            earlier = [filing for filing in filings[-filings_per_day * 5 :] if filing.filed_on < day]
+            if earlier and rng.random() < _AMENDED:
+                document = _amendment(earlier[int(rng.integers(len(earlier)))], rng)
+            else:
+                document = _invented(issuer, day, rng)
+            filings.append(archive_document(document, accession, accepted_at))
     return sorted(filings)
 
 
@@ -529,6 +536,20 @@ def _invented(issuer: Issuer, day: date, rng: np.random.Generator) -> OwnershipD
         footnotes=(Footnote("F1", f"Sold under a Rule 10b5-1 trading plan adopted on {adopted}."),) if planned else (),
         remarks="Chief Operating Officer" if position == 3 else None,
         signatures=(Signature("/s/ Invented Insider", day),),
+    )
+
+
+def _amendment(original: ArchivedFiling, rng: np.random.Generator) -> OwnershipDocument:
+    """The original again with the number of shares corrected."""
+    document = parse(ownership_xml(original.content))
+    rows = tuple(
+        msgspec.structs.replace(row, shares=float(rng.integers(1, 200) * 100)) for row in document.transactions
+    )
+    base = document.form_type.removesuffix("/A")
+    # An amendment of an amendment still names the first original.
+    first = document.date_of_original_submission or original.filed_on
+    return msgspec.structs.replace(
+        document, form_type=f"{base}/A", date_of_original_submission=first, transactions=rows
     )
 
 

@@ -19,6 +19,7 @@ from flowlake.defs import intake
 from flowlake.defs.assets import insiders
 from flowlake.defs.intake import known_accessions, missing_from_lake, take_in_day, take_in_quarter
 from flowlake.defs.resources import LakeResource, MarketResource
+from flowlake.insiders.amendments import in_force
 from flowlake.insiders.edgar_index import ownership_filings, parse_index
 from flowlake.insiders.symbols import COMPANY_TICKERS
 from flowlake.insiders.tables import FILING_TABLES, Filed, filed_on, read
@@ -302,9 +303,9 @@ def test_a_scored_event_is_shown_with_what_insiders_had_filed_by_then(configured
     assert materialise(insiders.event_context, first=DAY, last=DAY).success
     beside = store.read("event_insiders", DAY.isoformat())
     filings = store.scan("insider_filings").collect().filter(pl.col("ticker") == "ACME")
-    known = filings.filter(pl.col("available_at") < found_at)
-    assert 0 < known.height < filings.height
-    assert beside["transactions"].sum() == known["transactions"].sum()
+    assert 0 < filings.filter(pl.col("available_at") < found_at).height < filings.height
+    standing = in_force(store.scan("insider_transactions").collect(), filings, found_at)
+    assert beside["transactions"].sum() == standing.join(filings, on="accession", how="semi").height
     assert (beside["newest_known_at"] < found_at).all()
 
 

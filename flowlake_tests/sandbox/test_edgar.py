@@ -4,12 +4,15 @@ from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 import msgspec
+import polars as pl
 import pytest
 
 from flowlake.calendar import session_close
+from flowlake.insiders.amendments import amended
 from flowlake.insiders.bulk import read_data_set
 from flowlake.insiders.edgar_index import ownership_filings, parse_current, parse_index
-from flowlake.insiders.tables import Filed, read
+from flowlake.insiders.symbols import COMPANY_TICKERS
+from flowlake.insiders.tables import Filed, read, to_frames
 from flowlake.sandbox.edgar import EdgarArchive, Issuer, issuers_of, recorded_archive, synthetic_archive
 from flowlake.sandbox.simulator import SimulatorConfig, simulate
 
@@ -56,6 +59,14 @@ def test_the_feed_matches_forms_by_prefix_and_lists_every_party():
     entries = parse_current(archive.current(NIGHT, "4", 0, 1000))
     assert entries.height == sum(len(filing.parties) for filing in archive.filings)
     assert parse_current(archive.current(NIGHT, "3", 0, 100)).is_empty()
+
+
+def test_some_filings_amend_one_of_the_days_before():
+    filings = synthetic_archive(ISSUERS, date(2026, 3, 2), date(2026, 3, 13), filings_per_day=40)
+    tables = to_frames([read(each.content, "simulated") for each in filings], pl.DataFrame(schema=COMPANY_TICKERS))
+    amendments = tables["insider_filings"].filter("is_amendment")
+    assert 0 < amendments.height < len(filings) / 10
+    assert set(amended(tables["insider_filings"])["amended_by"]) == set(amendments["accession"])
 
 
 def test_the_data_set_of_a_quarter_says_what_the_submissions_say():
