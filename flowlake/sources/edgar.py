@@ -219,14 +219,13 @@ class EdgarClient:
     def filings(self, paths: list[str]) -> Iterator[tuple[str, bytes | RequestFailed]]:
         """Several submissions in order, a few in flight; what failed for good is yielded as the failure.
 
-        A block ends the whole reading: `Blocked` is raised.
+        A block ends the whole reading: `Blocked` is raised. Who stops iterating stops the fetching.
         """
-        with ThreadPoolExecutor(_FETCHERS) as pool:
-            try:
-                yield from zip(paths, pool.map(self._filing_or_failure, paths), strict=True)
-            except Blocked:
-                pool.shutdown(cancel_futures=True)
-                raise
+        pool = ThreadPoolExecutor(_FETCHERS)
+        try:
+            yield from zip(paths, pool.map(self._filing_or_failure, paths), strict=True)
+        finally:
+            pool.shutdown(cancel_futures=True)
 
     def company_tickers(self) -> pl.DataFrame:
         """The SEC's CIK-to-ticker map."""

@@ -124,7 +124,7 @@ class Killed(BaseException):
     """Stands for a kill: nothing may catch it."""
 
 
-@pytest.mark.parametrize("after", [0, 1, 4, 5, 6, 13, 29, 30])
+@pytest.mark.parametrize("after", [0, 4, 5, 13, 30])
 def test_a_run_killed_anywhere_and_run_again_neither_repeats_nor_loses(edgar, tmp_path, monkeypatch, after):
     monkeypatch.setattr(intake, "COMMIT_EVERY", 5)
     whole, interrupted = Lake.open(tmp_path / "whole"), Lake.open(tmp_path / "interrupted")

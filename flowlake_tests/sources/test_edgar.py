@@ -231,6 +231,15 @@ def test_submissions_arrive_in_order_and_failures_in_their_place(edgar, archive,
     assert all(isinstance(content, bytes) for at, (_, content) in enumerate(answers) if at != 3)
 
 
+def test_who_stops_reading_stops_the_fetching(edgar, archive, tmp_path):
+    with _client(edgar, tmp_path) as client:
+        paths = client.full_index(2026, 1)["path"].to_list()
+        answers = client.filings(paths)
+        next(answers)
+        answers.close()  # type: ignore[attr-defined]
+        assert len(edgar.manners.paths) < len(paths) / 2
+
+
 def test_a_client_that_keeps_the_pace_is_not_blocked(archive, tmp_path):
     with EdgarServer(archive, clock=NIGHT, manners=Manners(requests_per_second=20)) as server:
         settings = EdgarSettings(base_url=server.base_url, user_agent=AGENT)
