@@ -32,6 +32,8 @@ LONG_YEARS = 60.0 / DAYS_PER_YEAR
 LARGEST_STEPS = 2001
 TREE_ERROR = 5e-6
 """Of the strike: what a price must exceed immediate exercise by, or the tree's own error would be its volatility."""
+PREMIUM_ERROR, VAGUE_POINTS = 1e-3, 5.0
+"""A relative error of the premium that moves the volatility by more points than this makes it imprecise."""
 
 SMALLEST_VOLATILITY, LARGEST_VOLATILITY = 1e-3, 20.0
 _START = 0.3  # where the European price has no volatility to start from
@@ -186,7 +188,8 @@ def solve(
     """Volatility, `Status` and Greeks of American options whose inputs are all finite and positive.
 
     `european_iv` is the European volatility of the same price (NaN where there is none): as the premium is never
-    negative it bounds the American one from above, and the search starts there. Without `with_greeks` they stay NaN.
+    negative it bounds the American one from above, and the search starts there. Without `with_greeks` they stay NaN,
+    and volatilities are not tested for how much the trees' error moves them.
     """
     status = np.zeros(price.shape, dtype=np.uint8)
     sign = np.where(contracts.is_call, 1.0, -1.0)
@@ -208,9 +211,14 @@ def solve(
     volatility[rows[found]] = solved[found]
     if not with_greeks:
         return volatility, status, greeks
-    values = _greeks(batch.rows(found), solved[found], evaluated[found], premium.rows(found), steps[found], premiums)
+    premium = premium.rows(found)
+    values = _greeks(batch.rows(found), solved[found], evaluated[found], premium, steps[found], premiums)
     for target, value in zip(greeks, values, strict=True):
         target[rows[found]] = value
+    vague = rows[found[VAGUE_POINTS * values.vega <= PREMIUM_ERROR * premium.value]]
+    status[vague] = Status.IMPRECISE
+    for array in (volatility, *greeks):
+        array[vague] = np.nan
     return volatility, status, greeks
 
 
