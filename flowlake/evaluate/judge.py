@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import date
 
 import numpy as np
@@ -33,17 +33,30 @@ def evidence(rows: pl.DataFrame, statistics: pl.DataFrame, trailing: Trailing) -
     return pl.concat(parts).select(*keys, *factors)
 
 
-def totals(
-    weighed: pl.DataFrame, factors: Sequence[scoring.Factor] = scoring.FACTORS, cap: float = scoring.CAP
-) -> pl.DataFrame:
-    """The stronger side of each underlying and session of `weighed` (from `evidence`): keys, right, activity, total."""
-    parts = [
-        (np.log(f.strength) + (f.strength - 1.0) * pl.col(f"{f.column}_u").log()).clip(-cap, cap).fill_null(0.0)
-        for f in factors
-    ]
+def contributions(factors: Sequence[scoring.Factor] = scoring.FACTORS, cap: float = scoring.CAP) -> list[pl.Expr]:
+    """Each factor's part of the total, from `{factor}_u`; 0 where it could not be measured."""
+    ratios = (np.log(f.strength) + (f.strength - 1.0) * pl.col(f"{f.column}_u").log() for f in factors)
+    return [ratio.clip(-cap, cap).fill_null(0.0) for ratio in ratios]
+
+
+def weighted(weights: Mapping[str, float], cap: float = scoring.CAP) -> list[pl.Expr]:
+    """Parts of a linear score: `weights` by factor times -ln u."""
+    return [w * surprise(column, cap) for column, w in weights.items()]
+
+
+def surprise(column: str, cap: float = scoring.CAP) -> pl.Expr:
+    """-ln u of a factor; what a factor says on average (1) where it could not be measured."""
+    return (-pl.col(f"{column}_u").log()).clip(0.0, 2.0 * cap).fill_null(1.0)
+
+
+def totals(weighed: pl.DataFrame, parts: Sequence[pl.Expr] | None = None) -> pl.DataFrame:
+    """The stronger side of each underlying and session of `weighed` (from `evidence`): keys, right, activity, total.
+
+    The total is the sum of `parts`, today's score by default.
+    """
     keys = [name for name in ("episode_id", "session", "underlying") if name in weighed.columns]
     judged = weighed.filter(pl.col("volume_surprise_u").is_not_null())
-    summed = judged.select(*keys, "right", "activity", total=pl.sum_horizontal(parts).round(6))
+    summed = judged.select(*keys, "right", "activity", total=pl.sum_horizontal(parts or contributions()).round(6))
     ordered = summed.sort(*keys, "total", "right", descending=[*[False] * len(keys), True, False])
     return ordered.unique(keys, keep="first", maintain_order=True)
 

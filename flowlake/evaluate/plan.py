@@ -18,6 +18,9 @@ TYPICAL, SPREAD = 1_100, 1.0
 """Median contracts of the case file's episodes and the standard deviation of their logarithm."""
 
 CALL_SHARE = 0.87
+QUIET_VOLUME = 6_000.0
+"""Option contracts a day up to which a host is quiet: almost all public cases are in such names, as most names are."""
+
 CAMOUFLAGE_RATIO = 1.5
 """A busy day: the underlying's options traded this many times their trailing mean."""
 
@@ -62,10 +65,11 @@ PLAN_SCHEMA = pl.Schema(
 class Sizes:
     """How many episodes of each arm to draw."""
 
-    informed: int = 300
-    camouflage: int = 100
-    decoys: int = 300
-    dose: int = 240
+    informed: int = 240
+    quiet: int = 120
+    camouflage: int = 60
+    decoys: int = 210
+    dose: int = 200
 
 
 def draw(rng: np.random.Generator, hosts: pl.DataFrame, sizes: Sizes) -> pl.DataFrame:
@@ -74,9 +78,11 @@ def draw(rng: np.random.Generator, hosts: pl.DataFrame, sizes: Sizes) -> pl.Data
     Decoys are drawn from the same hosts, sizes and windows as the informed, so that only the pattern differs. Hosts are
     drawn with equal chance per activity decile of `hosts`, so that busy and quiet names count alike.
     """
+    quiet = hosts.filter(pl.col("mean_volume") <= QUIET_VOLUME)
     busy = hosts.filter(pl.col("volume") >= CAMOUFLAGE_RATIO * pl.col("mean_volume"))
     parts = [
         _informed(rng, _sample(rng, hosts, sizes.informed), "informed"),
+        _informed(rng, _sample(rng, quiet, sizes.quiet), "quiet"),
         _informed(rng, _sample(rng, busy, sizes.camouflage), "camouflage"),
         _decoys(rng, _sample(rng, hosts, sizes.decoys)),
         _dose(rng, _sample(rng, hosts, sizes.dose)),

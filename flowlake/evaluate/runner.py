@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import dataclass, field, replace
+from datetime import date
 from pathlib import Path
 from typing import Literal
 
@@ -27,10 +28,13 @@ class Options:
     seed: int = 1
     warmup: int = 15
     sizes: plan.Sizes = field(default_factory=plan.Sizes)
-    case_repeats: int = 10
+    case_repeats: int = 6
     fitted_share: float = 0.5
     """Share of the judged sessions on which strengths are fitted; the rest judges them."""
 
+
+RELATIVE_BANDS = {"a": "up to 0.1", "b": "0.1-0.5", "c": "0.5-1", "d": "1-5", "e": "over 5"}
+"""Size of an episode over its host's mean daily option volume."""
 
 Results = dict[str, pl.DataFrame]
 """Tables by name; see `run`."""
@@ -179,13 +183,11 @@ class _Field:
         self._rivals = (replayed.rivals, placed.rivals.filter(self.judged))
         self._activity = self.clean.select("session", "underlying", "activity").unique()
 
-    def ours(
-        self, factors: tuple[scoring.Factor, ...] = scoring.FACTORS, cap: float = scoring.CAP
-    ) -> tuple[pl.DataFrame, pl.DataFrame]:
-        """Injected and undisturbed underlyings with p_value and score under `factors` and `cap`."""
-        clean = judge.totals(self.clean, factors, cap)
+    def ours(self, parts: list[pl.Expr] | None = None) -> tuple[pl.DataFrame, pl.DataFrame]:
+        """Injected and undisturbed underlyings with p_value and score under a score made of `parts`."""
+        clean = judge.totals(self.clean, parts)
         return (
-            judge.p_values(judge.totals(self.injected, factors, cap), clean, self.trailing),
+            judge.p_values(judge.totals(self.injected, parts), clean, self.trailing),
             judge.p_values(clean, clean, self.trailing).filter(self.judged),
         )
 
@@ -221,6 +223,10 @@ def _described(plans: pl.DataFrame, placed: Hosts) -> pl.DataFrame:
         size_band=pl.col("size")
         .cut([300, 1_000, 3_000], labels=["90-300", "301-1,000", "1,001-3,000", "3,001-10,000"])
         .cast(pl.String),
+        relative_band=(pl.col("size") / pl.col("mean_volume").clip(1.0))
+        .cut([0.1, 0.5, 1.0, 5.0], labels=["a", "b", "c", "d", "e"])
+        .cast(pl.String)
+        .replace_strict(RELATIVE_BANDS),
         dte_band=pl.col("dte").cut([14, 45], labels=["2-14", "15-45", "46-130"]).cast(pl.String),
         length_band=pl.when(length == 1)
         .then(pl.lit("1"))
@@ -246,12 +252,21 @@ def _best_of(best: pl.DataFrame, method: str) -> pl.DataFrame:
 
 def _recall_by(best: pl.DataFrame) -> pl.DataFrame:
     """Recall of informed episodes by one property at a time: method, property, value, and as `metrics.recall`."""
-    informed = best.filter(pl.col("arm") == "informed")
+    informed = best.filter(pl.col("arm").is_in(["informed", "quiet"]))
     parts = [
         metrics.recall(informed.with_columns(value=pl.col(name).cast(pl.String)), ["method", "value"]).with_columns(
             property=pl.lit(name)
         )
-        for name in ("activity", "size_band", "dte_band", "strikes", "length_band", "structure", "right")
+        for name in (
+            "activity",
+            "relative_band",
+            "size_band",
+            "dte_band",
+            "strikes",
+            "length_band",
+            "structure",
+            "right",
+        )
     ]
     return pl.concat(parts)
 
@@ -317,50 +332,60 @@ def _look_alikes(replayed: replay.Replayed, plans: pl.DataFrame) -> pl.DataFrame
 
 def _variants(field: _Field, plans: pl.DataFrame) -> Results:
     """One-factor ablations, and the score with all its parameters 20 % up or down."""
-    base = field.ours()
-    informed = plans.filter(pl.col("arm") == "informed").select("episode_id", arm="arm")
+    factors, cap = scoring.FACTORS, scoring.CAP
+    stronger, weaker = (tuple(replace(f, strength=min(f.strength * by, 0.99)) for f in factors) for by in (0.8, 1.2))
     changed = {
-        f"without {factor.column}": (tuple(f for f in scoring.FACTORS if f != factor), scoring.CAP)
-        for factor in scoring.FACTORS
+        "as it is": judge.contributions(),
+        **{f"without {f.column}": judge.contributions([g for g in factors if g != f]) for f in factors},
+        "strengths -20 %": judge.contributions(stronger),
+        "strengths +20 %": judge.contributions(weaker),
+        "cap -20 %": judge.contributions(factors, cap * 0.8),
+        "cap +20 %": judge.contributions(factors, cap * 1.2),
     }
-    for label, by in (("strengths +20 %", 1.2), ("strengths -20 %", 0.8)):
-        changed[label] = (tuple(replace(f, strength=min(f.strength * by, 0.99)) for f in scoring.FACTORS), scoring.CAP)
-    changed["cap +20 %"], changed["cap -20 %"] = (
-        (scoring.FACTORS, scoring.CAP * 1.2),
-        (scoring.FACTORS, scoring.CAP * 0.8),
-    )
+    today = field.clean_totals()
+    informed = plans.filter(pl.col("arm") == "informed").select("episode_id")
     rows = []
-    for label, (factors, cap) in {"as it is": (scoring.FACTORS, scoring.CAP), **changed}.items():
-        injected, clean = field.ours(factors, cap)
+    for label, parts in changed.items():
+        injected, clean = field.ours(parts)
         best = judge.best(judge.ranks(injected, clean)).join(informed, on="episode_id")
-        rows.append(
-            metrics.recall(best).with_columns(variant=pl.lit(label), same_list=pl.lit(metrics.jaccard(base[1], clean)))
-        )
+        same = metrics.jaccard(today, clean)
+        rows.append(metrics.recall(best).with_columns(variant=pl.lit(label), same_list=pl.lit(same)))
     return {"variants": pl.concat(rows)}
 
 
-def _fitted(field: _Field, plans: pl.DataFrame, numbers: dict, warmup: int, share: float) -> Results:
-    """Strengths fitted on the earlier sessions' episodes and judged, beside today's, on the later ones'."""
+def _fitted(field: _Field, plans: pl.DataFrame, numbers: dict[date, int], warmup: int, share: float) -> Results:
+    """Weights fitted on the earlier sessions and judged, beside today's, on the later ones.
+
+    Two fits: strengths by maximum likelihood, and a logistic regression, which knows how factors depend on each other.
+    """
     border = warmup + int(share * (len(numbers) - warmup))
-    informed = plans.filter(pl.col("arm") == "informed")
-    train = informed.filter(pl.col("last") < border - EMBARGO)
-    test = informed.filter(pl.col("first") >= border)
+    episodes = plans.filter(pl.col("arm").is_in(["informed", "quiet"]))
+    train = episodes.filter(pl.col("last") < border - EMBARGO)
+    test = episodes.filter(pl.col("first") >= border)
     if min(train.height, test.height) < 5:
         return {}
+    columns = [factor.column for factor in scoring.FACTORS]
     sides = field.injected.join(train.select("episode_id", "right"), on=["episode_id", "right"])
-    fitted = metrics.fit_strengths(sides, [factor.column for factor in scoring.FACTORS])
+    early = [day for day, number in numbers.items() if warmup <= number < border - EMBARGO]
+    quiet = field.clean.filter(pl.col("session").is_in(early), pl.col("volume_surprise_u").is_not_null())
+    fitted = metrics.fit_strengths(sides, columns)
+    both = pl.concat([sides.select(quiet.columns), quiet]).select(judge.surprise(column) for column in columns)
+    marks = np.concatenate([np.ones(sides.height), np.zeros(quiet.height)])
+    weights = metrics.fit_weights(both.to_numpy(), marks)
     strength = dict(fitted.select("factor", "strength").iter_rows())
-    factors = tuple(replace(factor, strength=strength[factor.column]) for factor in scoring.FACTORS)
-    rows = []
-    for label, used in (("as it is", scoring.FACTORS), ("fitted on earlier sessions", factors)):
-        best = judge.best(judge.ranks(*field.ours(used)))
-        rows.append(
-            metrics.recall(best.join(test.select("episode_id"), on="episode_id")).with_columns(weights=pl.lit(label))
-        )
-    today = pl.DataFrame(
-        {"factor": [f.column for f in scoring.FACTORS], "today": [f.strength for f in scoring.FACTORS]}
-    )
-    return {"walk_forward": pl.concat(rows), "strengths": fitted.join(today, on="factor")}
+    scores = {
+        "as it is": judge.contributions(),
+        "strengths fitted": judge.contributions([replace(f, strength=strength[f.column]) for f in scoring.FACTORS]),
+        "logistic regression": judge.weighted(dict(zip(columns, weights.tolist(), strict=True))),
+    }
+    rows = [
+        metrics.recall(
+            judge.best(judge.ranks(*field.ours(parts))).join(test.select("episode_id", "arm"), on="episode_id"), ["arm"]
+        ).with_columns(weights=pl.lit(label))
+        for label, parts in scores.items()
+    ]
+    today = pl.DataFrame({"factor": columns, "today": [f.strength for f in scoring.FACTORS], "logistic": weights})
+    return {"walk_forward": pl.concat(rows), "strengths": fitted.join(today, on="factor", maintain_order="left")}
 
 
 def _write(folder: Path, results: Results, placed: Hosts, options: Options) -> None:

@@ -78,7 +78,6 @@ def bars(results: Results) -> Section:
     outside = judged.filter(~pl.col("ratio").is_between(0.8, 1.25))
     # A bucket with fewer than five alarms promised says nothing about a ratio of two.
     worst = by.filter(pl.col("nominal") >= 5).sort("ratio", descending=True).head(1).to_dicts()
-    ours, rival = our_recall(results), best_rival(results)
     low = results["decoys"].filter(pl.col("conviction") == "LOW").row(0, named=True)
     allowed = low["nominal"] + 2 * (low["nominal"] * (1 - low["nominal"]) / max(low["decoys"], 1)) ** 0.5
     rows = [
@@ -96,12 +95,7 @@ def bars(results: Results) -> Section:
             or "too few alarms promised",
             _holds(bool(worst) and worst[0]["ratio"] <= 2.0),
         ),
-        (
-            "recall at 50 of 6,000 at least twice the best simple rule's",
-            f"{share(ours)} against {share(rival)} ({METHOD_NAMES[rival['method']]}), "
-            f"{ours['recall'] / rival['recall'] if rival['recall'] else float('inf'):.2f} times, n = {ours['n']}",
-            _holds(ours["recall"] >= 2 * rival["recall"]),
-        ),
+        *(_recall_bar(results, arm, label) for arm, label in (("informed", "any host"), ("quiet", "quiet hosts"))),
         (
             "decoys flagged at LOW at most the nominal rate + 2 standard errors",
             f"{low['decoys_flagged']} of {low['decoys']} ({100 * low['decoy_rate']:.0f} %), "
@@ -122,6 +116,16 @@ def bars(results: Results) -> Section:
     return Section("What was promised, and what was measured", "", ("claim", "measured", "holds"), tuple(rows))
 
 
+def _recall_bar(results: Results, arm: str, label: str) -> tuple[str, str, str]:
+    ours, rival = our_recall(results, arm=arm), best_rival(results, arm=arm)
+    times = f"{ours['recall'] / rival['recall']:.2f} times" if rival["recall"] else "the rule caught none"
+    return (
+        f"recall at 50 of 6,000 at least twice the best simple rule's, {label}",
+        f"{share(ours)} against {share(rival)} ({METHOD_NAMES[rival['method']]}), {times}, n = {ours['n']}",
+        _holds(ours["recall"] >= 2 * rival["recall"] > 0),
+    )
+
+
 def _holds(yes: bool) -> str:
     return "yes" if yes else "**no**"
 
@@ -129,7 +133,7 @@ def _holds(yes: bool) -> str:
 def recall(results: Results) -> Section:
     """Recall at every budget, each method, ordinary and busy days."""
     rows = []
-    for arm, label in (("informed", "ordinary days"), ("camouflage", "busy days")):
+    for arm, label in (("informed", "any host"), ("quiet", "quiet hosts"), ("camouflage", "busy days")):
         table = results["recall"].filter(pl.col("arm") == arm)
         rows += [
             (label, METHOD_NAMES[method], *_budgets(table.filter(pl.col("method") == method)), str(_n(table, method)))
@@ -139,9 +143,11 @@ def recall(results: Results) -> Section:
     note = (
         "Share of injected episodes that rank within the budget on any session from the first trade to the last, "
         "with Wilson's 95 % interval. The budget is that of a universe of 6,000 names: the rank is the place of the "
-        "episode's score among the undisturbed ticker-sessions of all judged sessions, scaled to 6,000."
+        "episode's score among the undisturbed ticker-sessions of all judged sessions, scaled to 6,000. Any host: "
+        "every decile of option volume alike; quiet hosts: up to 6,000 contracts a day, where almost all public cases "
+        "were; busy days: at least 1.5 times the host's usual volume."
     )
-    return Section("Recall", note, ("days", "method", *(f"@{budget}" for budget in BUDGETS), "n"), tuple(rows))
+    return Section("Recall", note, ("hosts", "method", *(f"@{budget}" for budget in BUDGETS), "n"), tuple(rows))
 
 
 def _n(table: pl.DataFrame, method: str) -> int:
@@ -178,6 +184,7 @@ def _percent(value: object) -> str:
 
 _PROPERTIES: dict[str, tuple[str, Callable[[str], str]]] = {
     "activity": ("host's contracts a day", lambda value: ACTIVITY_NAMES.get(value, value)),
+    "relative_band": ("size over host's day", str),
     "size_band": ("contracts", str),
     "dte_band": ("days to expiration", str),
     "strikes": ("strikes", str),
@@ -199,7 +206,7 @@ def recall_by(results: Results) -> Section:
             rows.append(
                 (label, spelled(value), *(share(frame.row(0, named=True)) for frame in pair), str(pair[0]["n"][0]))
             )
-    note = "Ordinary days, 50 of 6,000."
+    note = "Any host and quiet hosts together, 50 of 6,000."
     return Section("Where recall comes from", note, ("property", "value", "flowlake", RULES[rival], "n"), tuple(rows))
 
 
@@ -408,12 +415,13 @@ def walk_forward(results: Results) -> Section | None:
     if "walk_forward" not in results:
         return None
     table = results["walk_forward"]
+    groups = table.select("arm", "weights", "n").unique(maintain_order=True)
     rows = tuple(
-        (label, *_budgets(table.filter(pl.col("weights") == label)), str(table["n"][0]))
-        for label in table["weights"].unique(maintain_order=True)
+        (arm, label, *_budgets(table.filter(pl.col("weights") == label, pl.col("arm") == arm)), str(n))
+        for arm, label, n in groups.sort("arm", maintain_order=True).iter_rows()
     )
-    note = "Later sessions only; nothing of them was seen when the strengths were fitted."
-    return Section("Walk-forward", note, ("strengths", *(f"@{budget}" for budget in BUDGETS), "n"), rows)
+    note = "Later sessions only; nothing of them was seen when the weights were fitted."
+    return Section("Walk-forward", note, ("hosts", "weights", *(f"@{budget}" for budget in BUDGETS), "n"), rows)
 
 
 def strengths(results: Results) -> Section | None:
@@ -421,11 +429,20 @@ def strengths(results: Results) -> Section | None:
     if "strengths" not in results:
         return None
     rows = tuple(
-        (row["factor"].replace("_", " "), f"{row['today']:.2f}", f"{row['strength']:.2f}", str(row["n"]))
+        (
+            row["factor"].replace("_", " "),
+            f"{row['today']:.2f}",
+            f"{row['strength']:.2f}",
+            f"{row['logistic']:+.2f}",
+            str(row["n"]),
+        )
         for row in results["strengths"].to_dicts()
     )
-    note = "a of Beta(a, 1): smaller trusts the factor more, 1 not at all. Maximum likelihood on earlier episodes."
-    return Section("Strengths of factors", note, ("factor", "today", "fitted", "n"), rows)
+    note = (
+        "a of Beta(a, 1): smaller trusts the factor more, 1 not at all. Fitted by maximum likelihood on earlier "
+        "episodes; beside it the logistic regression's weight of -ln u."
+    )
+    return Section("Strengths of factors", note, ("factor", "today", "fitted", "logistic", "n"), rows)
 
 
 def aftermath(results: Results) -> Section | None:
