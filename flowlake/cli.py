@@ -214,6 +214,36 @@ def _day(text: str) -> date:
         raise ValueError(f"{text!r} is not a date; write YYYY-MM-DD, for instance 2026-06-01") from error
 
 
+# --- measuring it -----------------------------------------------------------------------------------------------------
+
+
+@app.command()
+def evaluate(
+    output: Annotated[Path, typer.Option(help="Folder for tables, report and cached hosts.")] = Path("data/evaluation"),
+    hosts: Annotated[str, typer.Option(help="'recorded' (real sessions) or 'simulated'.")] = "recorded",
+    recording: Annotated[Path, typer.Option(help="Folder of recorded sessions.")] = Path("../shared/data"),
+    cases: Annotated[Path | None, typer.Option(help="JSON of public cases to re-enact.")] = None,
+    seed: Annotated[int, typer.Option(help="Seed of everything drawn.")] = 1,
+) -> None:
+    """Measure detection: injected episodes, decoys, public cases and false alarms, beside seven simple rules."""
+    from flowlake.evaluate import run as run_evaluation
+    from flowlake.evaluate import summary
+
+    if hosts not in ("recorded", "simulated"):
+        raise ValueError(f"--hosts is 'recorded' or 'simulated', not {hosts!r}")
+    with console.status("Preparing hosts ...") as shown:
+        results = run_evaluation(
+            output,
+            seed,
+            "recorded" if hosts == "recorded" else "simulated",
+            recording=recording,
+            case_file=cases,
+            progress=lambda what, done, total: shown.update(f"{what}: {done} of {total}"),
+        )
+    console.print(summary.markdown(summary.sections(results)), highlight=False, soft_wrap=True, markup=False)
+    console.print(f"Report: {output / 'evaluation.html'}")
+
+
 # --- looking after it -------------------------------------------------------------------------------------------------
 
 
