@@ -5,16 +5,22 @@ from __future__ import annotations
 import dagster as dg
 
 from flowlake.defs import jobs, schedules
-from flowlake.defs.assets import ASSETS
+from flowlake.defs.assets import ASSETS, insiders
 from flowlake.defs.checks import CHECKS
 from flowlake.defs.loggers import plain_logger
 from flowlake.defs.resources import resources
 
 defs = dg.Definitions(
-    assets=ASSETS,
-    asset_checks=CHECKS,
-    jobs=[jobs.end_of_day, jobs.closing_snapshot, jobs.retention],
-    schedules=[schedules.closing_snapshot_schedule, schedules.end_of_day_schedule, schedules.retention_schedule],
+    assets=[*ASSETS, *insiders.ASSETS],
+    asset_checks=[*CHECKS, *insiders.CHECKS],
+    jobs=[jobs.end_of_day, jobs.closing_snapshot, jobs.retention, *insiders.JOBS],
+    schedules=[
+        schedules.closing_snapshot_schedule,
+        schedules.end_of_day_schedule,
+        schedules.retention_schedule,
+        *insiders.SCHEDULES,
+    ],
+    sensors=insiders.SENSORS,
     resources=dict(resources()),
     loggers={"plain": plain_logger},
     # A session is a chain of short steps over shared data: one process beats a process (and its imports) per step.

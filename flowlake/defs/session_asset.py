@@ -105,6 +105,7 @@ def session_asset(
     kinds: set[str],
     pool: str | None = None,
     exclusive: bool = False,
+    publish: bool = False,
     code_version: str = "1",
     metadata: Metadata | None = None,
 ) -> Callable[[Build], dg.AssetsDefinition]:
@@ -113,7 +114,8 @@ def session_asset(
     Each session's frames (of `main` and the tables in `also`) are committed together as soon as they are built, so a
     crash loses one session, not the range. A range is one run. Row counts, a preview and what `metadata` adds are
     recorded per partition; columns and descriptions come from the table's declaration. With `exclusive` the lake's
-    lock is held while a session is built, for what depends on what other runs may be writing.
+    lock is held while a session is built, for what depends on what other runs may be writing. With `publish` analysts
+    see the session at once; what belongs together with other tables is published by `duckdb_catalog` instead.
     """
 
     def decorate(build: Build) -> dg.AssetsDefinition:
@@ -132,7 +134,7 @@ def session_asset(
         )
         def compute(context: dg.AssetExecutionContext, lake: LakeResource, market: MarketResource) -> None:
             tables = (main, *also)
-            _build_sessions(context, lake.open(), market, build, tables, (main,), exclusive, metadata)
+            _build_sessions(context, lake.open(), market, build, tables, (main,), exclusive, metadata, publish)
 
         return compute
 
@@ -189,6 +191,7 @@ def _build_sessions(
     assets: tuple[Table, ...],
     exclusive: bool,
     metadata: Metadata | None,
+    publish: bool = False,
 ) -> None:
     """Build and commit the run's sessions in order; `tables` are written, those in `assets` are recorded."""
     main = assets[-1].name
@@ -206,6 +209,8 @@ def _build_sessions(
                     )
                 for name, frame in frames.items():
                     transaction.replace(name, key, frame)
+                if publish:
+                    transaction.publish([key], frames)
             seconds = time.perf_counter() - started
             extra = metadata(step, frames) if metadata else {}
             if len(assets) == 1:

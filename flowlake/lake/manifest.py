@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -86,22 +86,24 @@ def same_content(old: FileEntry | None, new: FileEntry) -> bool:
     return old is not None and old.sha256 == new.sha256
 
 
-def publish_partitions(head: FileMap, published: FileMap, partitions: Iterable[str] | None) -> FileMap:
-    """`published` brought level with `head` for `partitions` (all if None) in every table.
+def publish_partitions(
+    head: FileMap, published: FileMap, partitions: Iterable[str] | None, tables: Collection[str] | None = None
+) -> FileMap:
+    """`published` brought level with `head` for `partitions` (all if None) of `tables` (all if None).
 
     A session covers its snapshots; tables without partitions are always brought level.
     """
-    if partitions is None:
-        return {table: dict(files) for table, files in head.items() if files}
-    wanted = {*partitions, UNPARTITIONED}
+    wanted = None if partitions is None else {*partitions, UNPARTITIONED}
 
-    def chosen(partition: str) -> bool:
-        return partition in wanted or session_of(partition) in wanted
+    def chosen(table: str, partition: str) -> bool:
+        if tables is not None and table not in tables:
+            return False
+        return wanted is None or partition in wanted or session_of(partition) in wanted
 
     result: dict[str, dict[str, FileEntry]] = {}
     for table in {*head, *published}:
-        kept = {p: entry for p, entry in published.get(table, {}).items() if not chosen(p)}
-        taken = {p: entry for p, entry in head.get(table, {}).items() if chosen(p)}
+        kept = {p: entry for p, entry in published.get(table, {}).items() if not chosen(table, p)}
+        taken = {p: entry for p, entry in head.get(table, {}).items() if chosen(table, p)}
         if kept or taken:
             result[table] = {**kept, **taken}
     return result

@@ -122,7 +122,7 @@ class Transaction:
         self._staged: list[Path] = []
         self._expired: set[tuple[str, str]] = set()
         self._forgotten: set[str] = set()
-        self._publishes: list[list[str] | None] = []
+        self._publishes: list[tuple[list[str] | None, frozenset[str] | None]] = []
 
     @property
     def snapshot(self) -> Snapshot:
@@ -165,9 +165,10 @@ class Transaction:
         check_partition(self._lake.table(table), partition)
         self._changes[table, partition] = None
 
-    def publish(self, partitions: Iterable[str] | None = None) -> None:
-        """At the commit, show analysts the head of `partitions` (all if None) of every table, together."""
-        self._publishes.append(None if partitions is None else sorted(partitions))
+    def publish(self, partitions: Iterable[str] | None = None, tables: Iterable[str] | None = None) -> None:
+        """At the commit, show analysts the head of `partitions` (all if None) of `tables` (all if None), together."""
+        names = None if tables is None else frozenset(self._lake.table(name).name for name in tables)
+        self._publishes.append((None if partitions is None else sorted(partitions), names))
 
     def expire(self, table: str, partition: str) -> None:
         """Stage the removal of a partition from the head and from what analysts see (retention)."""
@@ -182,8 +183,8 @@ class Transaction:
         """The manifest this transaction makes of `base`, its catalog not yet decided."""
         head = with_changes(base.head, self._changes)
         published = with_changes(base.published, dict.fromkeys(self._expired))
-        for partitions in self._publishes:
-            published = publish_partitions(head, published, partitions)
+        for partitions, tables in self._publishes:
+            published = publish_partitions(head, published, partitions, tables)
         dropped = base.referenced() - (paths_of(head) | paths_of(published))
         retired = {path: at for path, at in base.retired.items() if path not in self._forgotten}
         retired.update(dict.fromkeys(sorted(dropped), now))

@@ -28,7 +28,7 @@ from flowlake.lake import (
 )
 from flowlake.schemas import SCHEMA_VERSION, SchemaMismatch
 from flowlake.schemas.base import Column
-from flowlake_tests.lake.toys import LEFT, SESSIONS, TOYS, files_on_disk, intraday, left, right, whole
+from flowlake_tests.lake.toys import LEFT, RIGHT, SESSIONS, TOYS, files_on_disk, intraday, left, right, whole
 
 DAY, NEXT, LATER = SESSIONS[:3]
 
@@ -329,3 +329,16 @@ def test_only_the_newest_manifests_are_kept(lake: Lake):
             tx.replace("whole_table", "all", whole(str(version)))
     assert len(list(lake.paths.manifests.iterdir())) == 16
     assert lake.read("whole_table", "all")["name"].to_list() == ["29"]
+
+
+def test_publishing_some_tables_leaves_the_others_as_analysts_saw_them(lake: Lake):
+    _write(lake, DAY, 1)
+    lake.publish([DAY], run_id="run-1")
+    _write(lake, DAY, 2)
+    _write(lake, NEXT, 2)
+    with lake.commit("run-3") as tx:
+        tx.publish([DAY, NEXT], ["left_table"])
+    shown = lake.published()
+    assert_frame_equal(shown.read("left_table", DAY), LEFT.conform(left(DAY, 2)))
+    assert_frame_equal(shown.read("right_table", DAY), RIGHT.conform(right(DAY, 1)))
+    assert shown.partitions("right_table") == [DAY]

@@ -14,6 +14,7 @@ from flowlake.defs.session_asset import OWNERS, Frames, Step, column_schema, pre
 from flowlake.insiders.congress import Chamber, merge_disclosures, normalise_disclosures
 from flowlake.insiders.prices import MARKET, STALE_DAYS
 from flowlake.insiders.signals import Windows, event_insiders, insider_signals
+from flowlake.insiders.tables import FILING_TABLES
 from flowlake.insiders.trades import build_trades
 from flowlake.lake import Lake
 from flowlake.lake.paths import UNPARTITIONED
@@ -131,7 +132,10 @@ def insider_filings_reconciled(context: dg.AssetCheckExecutionContext, lake: Lak
     metadata=_declared(INSIDER_TRADES),
 )
 def insider_trades(context: dg.AssetExecutionContext, lake: LakeResource) -> None:
-    """Trades of each day of the run, beside the history of their insiders and the market's prices."""
+    """Trades of each day of the run, beside the history of their insiders and the market's prices.
+
+    Analysts see them, and the filings they come from, minutes after they were filed: they wait for no session.
+    """
     store, keys = lake.open(), sorted(context.partition_keys)
     first, last = date.fromisoformat(keys[0]), date.fromisoformat(keys[-1])
     history = _filings_between(store, first - timedelta(days=HISTORY_DAYS), last)
@@ -145,6 +149,7 @@ def insider_trades(context: dg.AssetExecutionContext, lake: LakeResource) -> Non
     with store.commit(context.run_id) as transaction:
         for key in keys:
             transaction.replace(INSIDER_TRADES.name, key, trades.filter(pl.col("filed_on") == date.fromisoformat(key)))
+        transaction.publish(keys, [*FILING_TABLES, "insider_index", INSIDER_TRADES.name])
     for key in keys:
         rows = trades.filter(pl.col("filed_on") == date.fromisoformat(key))
         facts = {"dagster/row_count": rows.height, "preview": preview(rows)}
@@ -163,6 +168,7 @@ def insider_trades(context: dg.AssetExecutionContext, lake: LakeResource) -> Non
     ],
     group=GROUP,
     kinds={"polars", "parquet"},
+    publish=True,
 )
 def signals(step: Step) -> Frames:
     """What insiders were known to do at the close; filings accepted later belong to the next session."""
@@ -193,6 +199,7 @@ def signals(step: Step) -> Frames:
     ],
     group=GROUP,
     kinds={"polars", "parquet"},
+    publish=True,
 )
 def event_context(step: Step) -> Frames:
     """Beside every event of the session: the transactions of its ticker known when it was found."""
@@ -235,6 +242,7 @@ def congress_trades(context: dg.AssetExecutionContext, lake: LakeResource) -> dg
         held = transaction.read(CONGRESS_TRADES.name, UNPARTITIONED) if has else CONGRESS_TRADES.empty()
         merged = merge_disclosures(held, pl.concat(read))
         transaction.replace(CONGRESS_TRADES.name, UNPARTITIONED, merged)
+        transaction.publish([], [CONGRESS_TRADES.name])
     return dg.MaterializeResult(
         metadata={"dagster/row_count": merged.height, "new": merged.height - held.height, "preview": preview(merged)}
     )
