@@ -16,6 +16,9 @@ BUDGETS = (10, 20, 50, 100)
 ACTIVITY_NAMES = {"0": "under 1,000", "1": "1,000-10,000", "2": "10,000-100,000", "3": "over 100,000"}
 """Mean option contracts a day of an underlying, by its activity class."""
 
+CALIBRATED = (0.8, 1.25)
+"""Ratio of observed to promised false alarms that counts as calibrated."""
+
 Results = Mapping[str, pl.DataFrame]
 
 
@@ -73,22 +76,13 @@ def our_recall(results: Results, budget: int = 50, arm: str = "informed") -> dic
 
 def bars(results: Results) -> Section:
     """What was promised beside what was measured."""
-    days, by = results["calibration_days"], results["calibration_by"].filter(pl.col("property") == "activity")
-    judged = days.filter(pl.col("ratio").is_not_null())
-    outside = judged.filter(~pl.col("ratio").is_between(0.8, 1.25))
+    levels, by = results["calibration"], results["calibration_by"].filter(pl.col("property") == "activity")
     # A bucket with fewer than five alarms promised says nothing about a ratio of two.
     worst = by.filter(pl.col("nominal") >= 5).sort("ratio", descending=True).head(1).to_dicts()
     low = results["decoys"].filter(pl.col("conviction") == "LOW").row(0, named=True)
     allowed = low["nominal"] + 2 * (low["nominal"] * (1 - low["nominal"]) / max(low["decoys"], 1)) ** 0.5
     rows = [
-        (
-            "false alarms, observed / nominal, within 0.8-1.25 at each conviction",
-            "; ".join(
-                f"{row['conviction']} {row['ratio']:.2f} [{row['low']:.2f}, {row['high']:.2f}]"
-                for row in judged.to_dicts()
-            ),
-            _holds(outside.is_empty()),
-        ),
+        *(_calibration_bar(row) for row in levels.to_dicts()),
         (
             "no activity class above 2 (where 5 or more were promised)",
             "; ".join(f"class {row['value']}, {row['conviction']}: {row['ratio']:.2f}" for row in worst)
@@ -114,6 +108,18 @@ def bars(results: Results) -> Section:
             )
         )
     return Section("What was promised, and what was measured", "", ("claim", "measured", "holds"), tuple(rows))
+
+
+def _calibration_bar(row: dict) -> tuple[str, str, str]:
+    """One conviction level; 'undecided' where the ratio is outside the band but its interval reaches into it."""
+    smallest, largest = CALIBRATED
+    inside = smallest <= row["ratio"] <= largest
+    reaches = row["low"] <= largest and row["high"] >= smallest
+    return (
+        f"false alarms at {row['conviction']} and above, observed / promised, within {smallest}-{largest}",
+        f"{row['observed']} / {row['nominal']:.1f} = {row['ratio']:.2f} [{row['low']:.2f}, {row['high']:.2f}]",
+        "yes" if inside else "undecided" if reaches else "**no**",
+    )
 
 
 def _recall_bar(results: Results, arm: str, label: str) -> tuple[str, str, str]:

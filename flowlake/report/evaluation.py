@@ -79,7 +79,7 @@ def recall_picture(results: Mapping[str, pl.DataFrame]) -> Markup:
 def quantile_picture(results: Mapping[str, pl.DataFrame]) -> Markup:
     """P-values of undisturbed sessions against the uniform, both logarithmic: on the diagonal they are honest."""
     rows = results["quantiles"].select(pl.col("expected").log10(), pl.col("observed").clip(1e-6).log10())
-    seen = Line("observed", [(-x, -y) for x, y in rows.iter_rows()], marked=True)
+    seen = Line("observed", sorted((-x, -y) for x, y in rows.iter_rows()), marked=True)
     top = max((x for x, _ in seen.points), default=1.0)
     ideal = Line("promised", [(0.0, 0.0), (top, top)])
     return curves([ideal, seen], "-log10 of p if uniform", "-log10 of p")
@@ -146,8 +146,9 @@ def _axes(place, low, high, top, x_name, y_name, log_x, ticks) -> list[str]:  # 
     base, right = _HEIGHT - _BOTTOM, _WIDTH - _RIGHT
     parts = [f'<line class="axis" x1="{_LEFT}" x2="{right}" y1="{base}" y2="{base}"/>']
     for x in inside:
+        spelled = f"{x:,.0f}" if log_x else f"{x:.1f}"
         parts.append(
-            f'<text class="tick" x="{place(x, 0)[0]:.1f}" y="{base + 16}" text-anchor="middle">{x:,.4g}</text>'
+            f'<text class="tick" x="{place(x, 0)[0]:.1f}" y="{base + 16}" text-anchor="middle">{spelled}</text>'
         )
     for step in range(5):
         y = top * step / 4

@@ -98,6 +98,7 @@ def test_a_case_is_caught_when_most_of_its_reenactments_are(tmp_path: Path):
     assert dict(table.select("case_id", "caught").iter_rows()) == {"XYZ-2030": True, "ABC-2031": False}
 
 
+@pytest.mark.real_data
 def test_every_public_case_of_the_library_is_read_without_surprise(shared_data: Path):
     library = shared_data.parent / "reference" / "insider_cases.json"
     known = cases.read_cases(library)
