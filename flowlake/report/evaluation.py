@@ -106,58 +106,74 @@ def dose_picture(results: Mapping[str, pl.DataFrame]) -> Markup:
     return curves(lines, "contracts traded", "share within 50", log_x=True, ticks=(100, 1_000, 10_000))
 
 
+@dataclass(frozen=True)
+class _Plot:
+    """The area of a picture: the x values at its edges (as drawn, that is in decades if `log_x`), and the largest y."""
+
+    low: float
+    high: float
+    top: float
+    log_x: bool
+
+    @property
+    def right(self) -> int:
+        return _WIDTH - _RIGHT
+
+    @property
+    def base(self) -> int:
+        return _HEIGHT - _BOTTOM
+
+    def across(self, x: float) -> float:
+        drawn = math.log10(x) if self.log_x else x
+        return _LEFT + (drawn - self.low) / (self.high - self.low) * (self.right - _LEFT)
+
+    def up(self, y: float) -> float:
+        return self.base - y / self.top * (self.base - _TOP)
+
+    def path(self, points: Sequence[tuple[float, float]]) -> str:
+        return " ".join(f"{self.across(x):.1f},{self.up(y):.1f}" for x, y in points)
+
+
 def curves(
     lines: Sequence[Line], x_name: str, y_name: str, *, log_x: bool = False, ticks: Sequence[float] = ()
 ) -> Markup:
     """`lines` as one SVG; the y axis starts at 0, the x axis is logarithmic if `log_x` is set."""
-    points = [point for line in lines for point in line.points]
-    if not points:
+    lines = [line for line in lines if line.points]
+    if not lines:
         return Markup("")
-    scale_x = math.log10 if log_x else float
-    xs = [scale_x(max(x, 1e-9)) if log_x else x for x, _ in points]
-    low, high = min(xs), max(*xs, min(xs) + 1e-9)
-    top = max(1e-9, *(y for _, y in points), *(b for line in lines for _, b in line.band), 0.0)
-
-    def place(x: float, y: float) -> tuple[float, float]:
-        across = (scale_x(x) - low) / (high - low)
-        return _LEFT + across * (_WIDTH - _LEFT - _RIGHT), _HEIGHT - _BOTTOM - y / top * (_HEIGHT - _TOP - _BOTTOM)
-
+    xs = [math.log10(x) if log_x else x for line in lines for x, _ in line.points]
+    ys = [y for line in lines for y in (*(y for _, y in line.points), *(high for _, high in line.band))]
+    plot = _Plot(min(xs), max(*xs, min(xs) + 1e-9), max(*ys, 1e-9), log_x)
     parts = [f'<svg class="curves" viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img"><title>{escape(y_name)}</title>']
-    parts += _axes(place, low, high, top, x_name, y_name, log_x, ticks)
-    ends = []
+    parts += _axes(plot, x_name, y_name, ticks)
     for number, line in enumerate(lines):
-        if not line.points:
-            continue
-        at = [place(x, y) for x, y in line.points]
         if line.band:
-            upper = [place(x, b) for (x, _), (_, b) in zip(line.points, line.band, strict=True)]
-            lower = [place(x, a) for (x, _), (a, _) in zip(line.points, line.band, strict=True)]
-            parts.append(f'<polygon class="band" points="{_path([*upper, *reversed(lower)])}"/>')
+            upper = [(x, high) for (x, _), (_, high) in zip(line.points, line.band, strict=True)]
+            lower = [(x, low) for (x, _), (low, _) in zip(line.points, line.band, strict=True)]
+            parts.append(f'<polygon class="band" points="{plot.path([*upper, *reversed(lower)])}"/>')
         kind = "curve marked-curve" if line.marked else f"curve curve{number % 4}"
-        parts.append(f'<polyline class="{kind}" points="{_path(at)}"><title>{escape(line.name)}</title></polyline>')
-        ends.append((at[-1][1], line.name, line.marked))
-    parts += _names(ends)
+        title = f"<title>{escape(line.name)}</title>"
+        parts.append(f'<polyline class="{kind}" points="{plot.path(line.points)}">{title}</polyline>')
+    parts += _names([(plot.up(line.points[-1][1]), line.name, line.marked) for line in lines])
     return Markup("".join([*parts, "</svg>"]))
 
 
-def _axes(place, low, high, top, x_name, y_name, log_x, ticks) -> list[str]:  # noqa: ANN001
-    across = ticks or [low + (high - low) * step / 4 for step in range(5)]
-    inside = [x for x in across if low - 1e-9 <= (math.log10(x) if log_x else x) <= high + 1e-9]
-    base, right = _HEIGHT - _BOTTOM, _WIDTH - _RIGHT
+def _axes(plot: _Plot, x_name: str, y_name: str, ticks: Sequence[float]) -> list[str]:
+    base, right, middle = plot.base, plot.right, (_LEFT + plot.right) / 2
+    even = [plot.low + (plot.high - plot.low) * step / 4 for step in range(5)]
+    inside = [x for x in ticks or even if _LEFT - 1 <= plot.across(x) <= right + 1]
     parts = [f'<line class="axis" x1="{_LEFT}" x2="{right}" y1="{base}" y2="{base}"/>']
     for x in inside:
-        spelled = f"{x:,.0f}" if log_x else f"{x:.1f}"
+        spelled = f"{x:,.0f}" if plot.log_x else f"{x:.1f}"
         parts.append(
-            f'<text class="tick" x="{place(x, 0)[0]:.1f}" y="{base + 16}" text-anchor="middle">{spelled}</text>'
+            f'<text class="tick" x="{plot.across(x):.1f}" y="{base + 16}" text-anchor="middle">{spelled}</text>'
         )
     for step in range(5):
-        y = top * step / 4
-        height = place(10**low if log_x else low, y)[1]
-        parts.append(f'<line class="axis" x1="{_LEFT}" x2="{right}" y1="{height:.1f}" y2="{height:.1f}"/>')
-        parts.append(f'<text class="tick" x="{_LEFT - 6}" y="{height + 4:.1f}" text-anchor="end">{y:.2g}</text>')
-    parts.append(
-        f'<text class="label" x="{(_LEFT + right) / 2}" y="{_HEIGHT - 6}" text-anchor="middle">{escape(x_name)}</text>'
-    )
+        y = plot.top * step / 4
+        height = f"{plot.up(y):.1f}"
+        parts.append(f'<line class="axis" x1="{_LEFT}" x2="{right}" y1="{height}" y2="{height}"/>')
+        parts.append(f'<text class="tick" x="{_LEFT - 6}" y="{height}" text-anchor="end">{y:.2g}</text>')
+    parts.append(f'<text class="label" x="{middle}" y="{_HEIGHT - 6}" text-anchor="middle">{escape(x_name)}</text>')
     parts.append(f'<text class="label" x="{_LEFT}" y="{_TOP - 3}">{escape(y_name)}</text>')
     return parts
 
@@ -171,7 +187,3 @@ def _names(ends: list[tuple[float, str, bool]]) -> list[str]:
         label = escape(name.replace("_", " "))
         parts.append(f'<text class="label" x="{_WIDTH - _RIGHT + 8}" y="{last + 4:.1f}"{weight}>{label}</text>')
     return parts
-
-
-def _path(points: Sequence[tuple[float, float]]) -> str:
-    return " ".join(f"{x:.1f},{y:.1f}" for x, y in points)
