@@ -19,12 +19,25 @@ _COMPARED = (
     "basis", "flags", "vendor_iv",
 )  # fmt: skip
 
+_PRICED = (
+    "right",
+    "strike",
+    "forward",
+    "years",
+    "implied_volatility",
+    "delta",
+    "vendor_iv",
+    "vendor_delta",
+    "price_source",
+)
+
 _INCIDENTS: Mapping[str, tuple[str, ...]] = {
     "raw_option_snapshots": ("trading_day", "coverage", "quarantine_share"),
     "option_chains": (
         "not_empty",
         "open_interest_present",
         "vendor_volatility_usable",
+        "vendor_volatility_agrees",
         "underlyings_present",
         "stale_copy",
         "splits_announced",
@@ -41,6 +54,7 @@ _INCIDENT_TEXTS = {
     "not_empty": "there are rows at all",
     "open_interest_present": "open interest is filled in",
     "vendor_volatility_usable": "vendor volatilities are numbers, not placeholders",
+    "vendor_volatility_agrees": "vendor volatilities near the money agree with ours",
     "underlyings_present": "underlyings of the session before have a chain",
     "stale_copy": "the session is not a copy of the one before",
     "splits_announced": "what looks like a split is a known corporate action",
@@ -94,7 +108,9 @@ def _chain_incidents(store: Lake, session: date) -> list[Outcome]:
     previous = store.read("option_chains", before, columns=_COMPARED) if store.has("option_chains", before) else None
     actions = store.read("corporate_actions", key) if store.has("corporate_actions", key) else None
     quarantined = store.read("chain_quarantine", key)
+    priced = store.read("option_chains", key, columns=_PRICED)
     return [
+        incidents.vendor_agreement(priced),
         *incidents.compare_sessions(
             chains, previous, session=session, min_coverage=market.min_coverage, actions=actions
         ),

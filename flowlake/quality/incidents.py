@@ -31,6 +31,8 @@ NO_OPEN_INTEREST: Final = 0.98
 """Share of contracts with zero or no open interest from which it was never filled in."""
 PLACEHOLDER_WARN: Final = 0.25
 """Share of vendor volatilities that are placeholders from which vendor Greeks are not to be used."""
+VENDOR_POINTS: Final = 2.0
+"""Typical difference of near-the-money volatilities, in points, beyond which the vendor solves another problem."""
 DEAD_CHAIN_CONTRACTS: Final = 200
 """A chain of this many contracts without any open interest is worth a look; small ones often have none."""
 SPLIT_FACTORS: Final = (2, 3, 4, 5, 6, 7, 8, 10, 12, 15, 20, 25, 30, 40, 50, 100)
@@ -187,6 +189,30 @@ def placeholder_volatility(current: pl.DataFrame) -> Outcome:
         violations=violations,
         rows=rows,
         description=f"vendor volatilities are not placeholders; {share:.1%} of {rows:,} are",
+    )
+
+
+def vendor_agreement(current: pl.DataFrame) -> Outcome:
+    """Whether the vendor's volatilities near the money are those we solve (WARN where they typically are not).
+
+    `current` is option_chains. Compared are rows within two deviations of the forward whose own price is a mid; the
+    sample shows every bucket. The vendor may rightly differ in the wings, by its rates, dividends and exercise model.
+    """
+    from flowlake.options import vendor_differences
+
+    buckets = vendor_differences(current.filter(pl.col("price_source") == "mid"))
+    near = buckets.filter(pl.col("deviations").abs() <= 2)
+    rows = int(near["rows"].sum())
+    typical = float((near["typical_points"] * near["rows"]).sum()) / rows if rows else 0.0
+    return Outcome(
+        "vendor_volatility_agrees",
+        passed=typical <= VENDOR_POINTS,
+        severity=Severity.WARN,
+        violations=0 if typical <= VENDOR_POINTS else rows,
+        rows=rows,
+        description=f"vendor volatilities near the money agree with ours; they typically differ by {typical:.2f} "
+        f"volatility points in {rows:,} rows (at most {VENDOR_POINTS:g} expected)",
+        sample=tuple(buckets.with_columns(pl.selectors.float().round(3)).to_dicts()) if rows else (),
     )
 
 

@@ -81,6 +81,47 @@ def chain_picture(chain: pl.DataFrame, spot: float | None, marked: set[str]) -> 
     return Markup("".join(parts))
 
 
+def surface_picture(surface: pl.DataFrame) -> Markup:
+    """At-the-money volatility over tenors, with the 25-delta put and call beside it where the smile is known.
+
+    `surface` has tenor_days, atm_volatility, risk_reversal_25 and butterfly_25 of one underlying, by tenor.
+    """
+    if surface.height < 2:
+        return Markup("")
+    wings = surface.with_columns(
+        call=pl.col("atm_volatility") + pl.col("butterfly_25") + pl.col("risk_reversal_25") / 2,
+        put=pl.col("atm_volatility") + pl.col("butterfly_25") - pl.col("risk_reversal_25") / 2,
+    )
+    lines = {"atm": "atm_volatility", "put": "put", "call": "call"}
+    values = [value for name in lines.values() for value in wings[name].drop_nulls()]
+    low, high = min(values), max(values)
+    span = (high - low) or 0.01
+    height, left, right = 110, _LABEL, _WIDTH - 70
+    longest = math.sqrt(surface["tenor_days"].max())  # pyright: ignore[reportArgumentType]
+
+    def x(tenor: int) -> float:
+        return left + (right - left) * math.sqrt(tenor) / longest
+
+    def y(value: float) -> float:
+        return 12 + (height - 34) * (high - value) / span
+
+    parts = [f'<svg class="smile" viewBox="0 0 {_WIDTH} {height}" role="img">']
+    parts.append("<title>Implied volatility by tenor: at the money, 25-delta put and call</title>")
+    for kind, name in lines.items():
+        points = [(x(t), y(v)) for t, v in zip(wings["tenor_days"], wings[name], strict=True) if v is not None]
+        if len(points) > 1:
+            path = " ".join(f"{px:.1f},{py:.1f}" for px, py in points)
+            parts.append(f'<polyline class="{kind}" points="{path}"/>')
+            label = "at the money" if kind == "atm" else f"25Δ {kind}"
+            parts.append(f'<text class="tick" x="{points[-1][0] + 4:.1f}" y="{points[-1][1] + 4:.1f}">{label}</text>')
+    for value in (high, low):
+        parts.append(f'<text class="tick" x="{left - 6}" y="{y(value) + 4:.1f}" text-anchor="end">{value:.0%}</text>')
+    for tenor in surface["tenor_days"]:
+        parts.append(f'<text class="tick" x="{x(tenor):.1f}" y="{height - 4}" text-anchor="middle">{tenor} d</text>')
+    parts.append("</svg>")
+    return Markup("".join(parts))
+
+
 def _busy_window(chain: pl.DataFrame, spot: float | None, marked: set[str]) -> pl.DataFrame:
     """The expirations that traded most (and those of marked contracts), and the strikes nearest the spot in them."""
     traded = chain.filter((pl.col("volume") > 0) | pl.col("contract").is_in(list(marked)))

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from flowlake.detect.scoring import CONVICTIONS, FULL_UNIVERSE
-from flowlake.report.charts import Factor, chain_picture, factor_bars
+from flowlake.report.charts import Factor, chain_picture, factor_bars, surface_picture
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -51,10 +51,10 @@ class DailyReport:
     events: pl.DataFrame
     chains: pl.DataFrame
     outcomes: pl.DataFrame
+    surface: pl.DataFrame
     coverage: pl.DataFrame
     quality: Sequence[QualityNote]
     quarantined: int
-    max_quality_rows: int = 200
 
     @property
     def origin(self) -> str:
@@ -75,7 +75,7 @@ def _context(report: DailyReport) -> dict[str, Any]:
         "summary": market_summary(report.chains),
         "convictions": conviction_counts(report.events),
         "ranked": report.events.sort("rank").to_dicts(),
-        "events": [_event(row, report.chains, number) for number, row in enumerate(_detailed(report.events))],
+        "events": [_event(row, report, number) for number, row in enumerate(_detailed(report.events))],
         "outcomes": _judged_first(report.outcomes).to_dicts(),
         "coverage": _coverage(report.coverage),
         "quality": sorted(report.quality, key=lambda note: (note.passed, note.severity, note.table, note.name)),
@@ -115,13 +115,15 @@ def _detailed(events: pl.DataFrame) -> list[dict[str, Any]]:
     return events.filter((pl.col("conviction") != "NONE") | (pl.col("rank") <= DETAILED_RANK)).sort("rank").to_dicts()
 
 
-def _event(row: dict[str, Any], chains: pl.DataFrame, number: int) -> dict[str, Any]:
+def _event(row: dict[str, Any], report: DailyReport, number: int) -> dict[str, Any]:
     factors = [Factor(f["factor"], f["contribution"], f["text"]) for f in row["factors"] or []]
-    event = row | {"bars": factor_bars(factors), "factor_rows": factors, "picture": None}
+    of_underlying = pl.col("underlying") == row["underlying"]
+    surface = report.surface.filter(of_underlying, pl.col("atm_volatility").is_not_null()).sort("tenor_days")
+    event = row | {"bars": factor_bars(factors), "picture": None, "smile": None, "surface": surface.to_dicts()}
     if number < PICTURED_EVENTS:
-        chain = chains.filter(pl.col("underlying") == row["underlying"])
         marked = {line["contract"] for line in row["contracts"] or []}
-        event["picture"] = chain_picture(chain, row["spot"], marked)
+        event["picture"] = chain_picture(report.chains.filter(of_underlying), row["spot"], marked)
+        event["smile"] = surface_picture(surface)
     return event
 
 

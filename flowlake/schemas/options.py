@@ -142,3 +142,24 @@ OPTION_CHAINS = Table(
     sort=("underlying", "expiration", "strike", "right", "contract"),
     known_at="available_at of the raw row",
 )
+
+IV_SURFACE = Table(
+    name="iv_surface",
+    description="Implied-volatility surface of each underlying at fixed tenors, fitted to our own volatilities.",
+    columns=(
+        SESSION,
+        Column("underlying", pl.String, "Underlying ticker."),
+        Column("tenor_days", pl.Int16, "Calendar days to expiration: 7, 30, 60 or 90.", "days"),
+        Column("atm_volatility", pl.Float64, "Volatility at the forward, annualised, decimal.", nullable=True),
+        Column("risk_reversal_25", pl.Float64, "25-delta call volatility less 25-delta put volatility.", nullable=True),
+        Column("butterfly_25", pl.Float64, "Mean of the 25-delta volatilities less at the money.", nullable=True),
+        Column("term_slope", pl.Float64, "Change of at-the-money volatility per year of maturity.", "per year", True),
+        Column("smile_error", pl.Float64, "Weighted RMS miss of the fit.", "volatility", nullable=True),
+        Column("strikes_used", pl.Int32, "Contracts behind the fit.", "contracts", nullable=True),
+        AVAILABLE_AT,
+        ORIGIN,
+    ),
+    key=("underlying", "tenor_days"),
+    sort=("underlying", "tenor_days"),
+    known_at="available_at of the chain",
+)

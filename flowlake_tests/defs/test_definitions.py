@@ -33,9 +33,11 @@ PIPELINE = {
     },
     "anomalies_day_over_day": {"option_chains", "contract_baselines"},
     "event_outcomes": {"option_chains", "corporate_actions", "scored_events"},
-    "daily_report": {"option_chains", "scored_events", "event_outcomes"},
+    "iv_surface": {"option_chains"},
+    "daily_report": {"option_chains", "iv_surface", "scored_events", "event_outcomes"},
     "duckdb_catalog": {
         "option_chains",
+        "iv_surface",
         "contract_baselines",
         "ticker_baselines",
         "scored_events",

@@ -194,3 +194,33 @@ def test_too_many_rows_in_quarantine_block(kept, passed):
     outcome = incidents.quarantine_share(kept, pl.DataFrame(rows, schema=CHAIN_QUARANTINE.schema), 0.02)
     assert (outcome.passed, outcome.blocks) == (passed, not passed)
     assert outcome.sample == ({"reason": "expired", "count": 2},)
+
+
+def _priced(difference: float) -> pl.DataFrame:
+    """Near-the-money rows whose vendor volatility is `difference` above ours."""
+    rows = 40
+    return pl.DataFrame(
+        {
+            "right": ["C", "P"] * (rows // 2),
+            "strike": [95.0 + n / 4 for n in range(rows)],
+            "forward": [100.0] * rows,
+            "years": [0.25] * rows,
+            "implied_volatility": [0.40] * rows,
+            "delta": [0.5] * rows,
+            "vendor_iv": [0.40 + difference] * rows,
+            "vendor_delta": [0.5] * rows,
+            "price_source": ["mid"] * rows,
+        }
+    )
+
+
+@pytest.mark.parametrize(("difference", "agrees"), [(0.001, True), (0.019, True), (0.03, False), (-0.05, False)])
+def test_a_vendor_that_solves_another_problem_is_a_warning(difference: float, agrees: bool):
+    outcome = incidents.vendor_agreement(_priced(difference))
+    assert outcome.passed == agrees
+    assert not outcome.blocks
+    assert outcome.rows == 40
+
+
+def test_without_quotes_there_is_nothing_to_agree_on():
+    assert incidents.vendor_agreement(_priced(0.3).with_columns(price_source=pl.lit("last"))).passed

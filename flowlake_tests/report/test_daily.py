@@ -94,6 +94,11 @@ def chain_row(underlying: str, strike: float, right: str, volume: int, open_inte
     }
 
 
+def surface_row(underlying: str, days: int) -> dict:
+    skew = {"risk_reversal_25": -0.03, "butterfly_25": 0.01}
+    return {"underlying": underlying, "tenor_days": days, "atm_volatility": 0.6 - days / 300, **skew}
+
+
 def report(events: list[dict], underlying: str = "ABC", **more: Any) -> DailyReport:
     chain = [
         chain_row(underlying, 95.0, "P", 10, 500),
@@ -106,6 +111,7 @@ def report(events: list[dict], underlying: str = "ABC", **more: Any) -> DailyRep
         "events": frame(table("scored_events"), events),
         "chains": frame(table("option_chains"), chain),
         "outcomes": table("event_outcomes").empty(),
+        "surface": frame(table("iv_surface"), [surface_row(underlying, days) for days in (7, 30, 60, 90)]),
         "coverage": frame(table("snapshot_coverage"), [{"underlying": underlying, "status": "complete"}]),
         "quality": [QualityNote("option_chains", "bid_not_above_ask", True, "ERROR", "bid <= ask", 0)],
         "quarantined": 0,
@@ -132,6 +138,8 @@ def test_an_event_shows_its_factors_its_contracts_and_its_chain():
     assert tags.count("article") == 1
     assert tags.count("svg", "factors") == 1
     assert tags.count("svg", "chain") == 1
+    assert tags.count("svg", "smile") == 1
+    assert tags.count("polyline") == 3
     assert "+3.00" in html
     assert "add up to 3.50" in html
     assert "volume 4,000, open interest 250" in html

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from flowlake.defs.assets.baselines import contract_baselines, ticker_baselines
-from flowlake.defs.assets.chains import option_chains
+from flowlake.defs.assets.chains import iv_surface, option_chains
 from flowlake.defs.assets.events import anomalies_day_over_day, detection, outcomes
 from flowlake.defs.assets.market import corporate_actions, raw_option_snapshots, raw_stock_snapshots
 from flowlake.defs.assets.published import daily_report, duckdb_catalog
@@ -13,6 +13,7 @@ ASSETS = [
     corporate_actions,
     raw_option_snapshots,
     option_chains,
+    iv_surface,
     contract_baselines,
     ticker_baselines,
     detection,

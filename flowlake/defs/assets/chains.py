@@ -8,9 +8,10 @@ import dagster as dg
 import polars as pl
 
 from flowlake.defs.session_asset import Frames, Step, session_asset
+from flowlake.options import implied_surface
 from flowlake.options.chains import build_chains, build_chains_from_bars
 from flowlake.schemas.market import CHAIN_QUARANTINE
-from flowlake.schemas.options import CONTRACTS, OPTION_CHAINS
+from flowlake.schemas.options import CONTRACTS, IV_SURFACE, OPTION_CHAINS
 
 
 def _solved(step: Step, frames: Frames) -> dict[str, Any]:
@@ -55,6 +56,15 @@ def option_chains(step: Step) -> Frames:
         raw = step.read("raw_option_snapshots")
         build = build_chains(raw, session=step.session, known_contracts=known, stocks=stocks, actions=actions)
     return {"option_chains": build.chains, "contracts": build.new_contracts, "chain_quarantine": build.quarantine}
+
+
+@session_asset(IV_SURFACE, deps=["option_chains"], group="chains", kinds={"numpy", "parquet"})
+def iv_surface(step: Step) -> Frames:
+    """At-the-money volatility, 25-delta risk reversal and butterfly, and term slope at 7, 30, 60 and 90 days."""
+    chains = step.read("option_chains")
+    known = chains.group_by("underlying").agg(pl.col("available_at").max(), pl.col("origin").first())
+    surface = implied_surface(chains).with_columns(session=pl.lit(step.session))
+    return {"iv_surface": surface.join(known, on="underlying", how="left").select(IV_SURFACE.schema.names())}
 
 
 def _listed(known: pl.DataFrame, bars: pl.DataFrame, step: Step) -> pl.DataFrame:

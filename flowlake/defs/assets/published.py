@@ -18,7 +18,7 @@ _CHECKED = ("raw_stock_snapshots", "raw_option_snapshots", "option_chains", "sco
 
 
 @dg.asset(
-    deps=["option_chains", "scored_events", "event_outcomes"],
+    deps=["option_chains", "iv_surface", "scored_events", "event_outcomes"],
     partitions_def=SESSIONS,
     backfill_policy=dg.BackfillPolicy.single_run(),
     group_name="published",
@@ -40,6 +40,7 @@ def daily_report(context: dg.AssetExecutionContext, lake: LakeResource, reports:
 @dg.asset(
     deps=[
         "option_chains",
+        "iv_surface",
         "contract_baselines",
         "ticker_baselines",
         "scored_events",
@@ -80,6 +81,7 @@ def _report(store: Lake, session: date) -> DailyReport:
         events=read("scored_events"),
         chains=read("option_chains"),
         outcomes=read("event_outcomes"),
+        surface=read("iv_surface"),
         coverage=read("snapshot_coverage"),
         quality=notes,
         quarantined=read("raw_quarantine").height + read("chain_quarantine").height,

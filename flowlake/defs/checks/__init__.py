@@ -9,6 +9,7 @@ CHECKED_TABLES = (
     "raw_option_snapshots",
     "corporate_actions",
     "option_chains",
+    "iv_surface",
     "contract_baselines",
     "ticker_baselines",
     "scored_events",
