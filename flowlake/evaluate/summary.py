@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -15,6 +16,8 @@ METHOD_NAMES = {OURS: "**flowlake**", **RULES}
 BUDGETS = (10, 20, 50, 100)
 ACTIVITY_NAMES = {"0": "under 1,000", "1": "1,000-10,000", "2": "10,000-100,000", "3": "over 100,000"}
 """Mean option contracts a day of an underlying, by its activity class."""
+
+ARM_NAMES = {"informed": "any host", "quiet": "quiet hosts", "camouflage": "busy days"}
 
 CALIBRATED = (0.8, 1.25)
 """Ratio of observed to promised false alarms that counts as calibrated."""
@@ -85,7 +88,7 @@ def bars(results: Results) -> Section:
         *(_calibration_bar(row) for row in levels.to_dicts()),
         (
             "no activity class above 2 (where 5 or more were promised)",
-            "; ".join(f"class {row['value']}, {row['conviction']}: {row['ratio']:.2f}" for row in worst)
+            "; ".join(f"{ACTIVITY_NAMES[row['value']]} a day, {row['conviction']}: {row['ratio']:.2f}" for row in worst)
             or "too few alarms promised",
             _holds(bool(worst) and worst[0]["ratio"] <= 2.0),
         ),
@@ -139,7 +142,7 @@ def _holds(yes: bool) -> str:
 def recall(results: Results) -> Section:
     """Recall at every budget, each method, ordinary and busy days."""
     rows = []
-    for arm, label in (("informed", "any host"), ("quiet", "quiet hosts"), ("camouflage", "busy days")):
+    for arm, label in ARM_NAMES.items():
         table = results["recall"].filter(pl.col("arm") == arm)
         rows += [
             (label, METHOD_NAMES[method], *_budgets(table.filter(pl.col("method") == method)), str(_n(table, method)))
@@ -207,13 +210,21 @@ def recall_by(results: Results) -> Section:
     rows = []
     for name, (label, spelled) in _PROPERTIES.items():
         values = table.filter(pl.col("property") == name, pl.col("value").is_not_null())
-        for value in values["value"].unique().sort():
+        for value in sorted(values["value"].unique(), key=_leading_number):
             pair = [values.filter(pl.col("value") == value, pl.col("method") == method) for method in (OURS, rival)]
             rows.append(
                 (label, spelled(value), *(share(frame.row(0, named=True)) for frame in pair), str(pair[0]["n"][0]))
             )
     note = "Any host and quiet hosts together, 50 of 6,000."
     return Section("Where recall comes from", note, ("property", "value", "flowlake", RULES[rival], "n"), tuple(rows))
+
+
+def _leading_number(label: str) -> tuple[float, str]:
+    """Sorts bands by where they start: 'up to 0.1' before '0.1-0.5' before 'over 5'; other labels by name."""
+    found = re.search(r"[\d.,]*\d", label)
+    if label.startswith("up to") or found is None:
+        return 0.0, label
+    return float(found.group().replace(",", "")) + label.startswith("over"), label
 
 
 def calibration(results: Results) -> Section:
@@ -423,7 +434,7 @@ def walk_forward(results: Results) -> Section | None:
     table = results["walk_forward"]
     groups = table.select("arm", "weights", "n").unique(maintain_order=True)
     rows = tuple(
-        (arm, label, *_budgets(table.filter(pl.col("weights") == label, pl.col("arm") == arm)), str(n))
+        (ARM_NAMES[arm], label, *_budgets(table.filter(pl.col("weights") == label, pl.col("arm") == arm)), str(n))
         for arm, label, n in groups.sort("arm", maintain_order=True).iter_rows()
     )
     note = "Later sessions only; nothing of them was seen when the weights were fitted."
