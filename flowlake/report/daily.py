@@ -74,8 +74,8 @@ def _context(report: DailyReport) -> dict[str, Any]:
         "origin_note": ORIGIN_NOTES.get(report.origin, ""),
         "summary": market_summary(report.chains),
         "convictions": conviction_counts(report.events),
-        "ranked": report.events.sort("rank").to_dicts(),
-        "events": [_event(row, report, number) for number, row in enumerate(_detailed(report.events))],
+        "unlisted": report.events.height - _detailed(report.events).height,
+        "events": [_event(row, report, number) for number, row in enumerate(_detailed(report.events).to_dicts())],
         "outcomes": _judged_first(report.outcomes).to_dicts(),
         "coverage": _coverage(report.coverage),
         "quality": sorted(report.quality, key=lambda note: (note.passed, note.severity, note.table, note.name)),
@@ -111,8 +111,8 @@ def conviction_counts(events: pl.DataFrame) -> list[dict[str, Any]]:
     return rows
 
 
-def _detailed(events: pl.DataFrame) -> list[dict[str, Any]]:
-    return events.filter((pl.col("conviction") != "NONE") | (pl.col("rank") <= DETAILED_RANK)).sort("rank").to_dicts()
+def _detailed(events: pl.DataFrame) -> pl.DataFrame:
+    return events.filter((pl.col("conviction") != "NONE") | (pl.col("rank") <= DETAILED_RANK)).sort("rank")
 
 
 def _event(row: dict[str, Any], report: DailyReport, number: int) -> dict[str, Any]:
@@ -166,7 +166,7 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"compact": compact, "percent": percent, "number": number}
+    environment.filters |= {"compact": compact, "dollars": dollars, "percent": percent, "number": number}
     return environment
 
 
@@ -178,6 +178,11 @@ def compact(value: float | None) -> str:
         if abs(value) >= size:
             return f"{value / size:.1f}{suffix}"
     return f"{value:,.0f}"
+
+
+def dollars(value: float | None) -> str:
+    """An amount of money, shortened; a dash where unknown."""
+    return "–" if value is None else f"${compact(value)}"
 
 
 def percent(value: float | None, digits: int = 1) -> str:

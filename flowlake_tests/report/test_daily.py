@@ -154,7 +154,7 @@ def test_five_hundred_events_stay_one_page_a_browser_can_open():
 def test_events_far_below_low_conviction_are_left_to_the_table():
     html = render_daily(report([event(1), event(40, conviction="NONE")]))
     assert Tags(html).count("article") == 1
-    assert "ABC40" in html
+    assert "1 less unusual underlyings are in the table scored_events" in html
 
 
 def test_hostile_text_is_shown_and_never_run():
