@@ -14,6 +14,7 @@ _LABEL = 96
 _BAND = 74
 _MAX_EXPIRATIONS = 5
 _MAX_STRIKES = 41
+_TALLEST = 0.95
 
 
 @dataclass(frozen=True)
@@ -65,7 +66,9 @@ def chain_picture(chain: pl.DataFrame, spot: float | None, marked: set[str]) -> 
     strikes = window["strike"].unique().sort().to_list()
     column = (_WIDTH - _LABEL - 8) / max(len(strikes), 1)
     at = {strike: _LABEL + column * (number + 0.5) for number, strike in enumerate(strikes)}
-    peak = float(window.select(pl.max_horizontal("volume", pl.col("open_interest").fill_null(0)).max()).item() or 1)
+    # One old position must not flatten the day: the tallest open interest is cut off at the band's edge.
+    usual = pl.col("open_interest").fill_null(0).quantile(_TALLEST)
+    peak = float(window.select(pl.max_horizontal(pl.col("volume").max(), usual)).item() or 1)
     height = _BAND * len(expirations) + 30
     parts = [f'<svg class="chain" viewBox="0 0 {_WIDTH} {height}" role="img">']
     parts.append("<title>Volume (filled) against open interest (outlined) by strike and expiration</title>")
@@ -112,7 +115,7 @@ def surface_picture(surface: pl.DataFrame) -> Markup:
         if len(points) > 1:
             path = " ".join(f"{px:.1f},{py:.1f}" for px, py in points)
             parts.append(f'<polyline class="{kind}" points="{path}"/>')
-            label = "at the money" if kind == "atm" else f"25Δ {kind}"
+            label = "ATM" if kind == "atm" else f"25Δ {kind}"
             parts.append(f'<text class="tick" x="{points[-1][0] + 4:.1f}" y="{points[-1][1] + 4:.1f}">{label}</text>')
     for value in (high, low):
         parts.append(f'<text class="tick" x="{left - 6}" y="{y(value) + 4:.1f}" text-anchor="end">{value:.0%}</text>')
@@ -144,8 +147,9 @@ def _busy_window(chain: pl.DataFrame, spot: float | None, marked: set[str]) -> p
 def _bars(row: dict, x: float, column: float, middle: float, peak: float, marked: bool) -> str:
     reach = _BAND / 2 - 4
     up = row["right"] == "C"
-    volume = reach * math.sqrt(row["volume"] / peak)
-    interest = reach * math.sqrt((row["open_interest"] or 0) / peak)
+    volume, interest = (
+        reach * min(1.0, math.sqrt(count / peak)) for count in (row["volume"], row["open_interest"] or 0)
+    )
     title = (
         f"{row['contract']}: volume {row['volume']:,}, "
         f"open interest {'unknown' if row['open_interest'] is None else format(row['open_interest'], ',')}"
