@@ -220,8 +220,8 @@ def _day(text: str) -> date:
 @app.command()
 def evaluate(
     output: Annotated[Path, typer.Option(help="Folder for tables, report and cached hosts.")] = Path("data/evaluation"),
-    hosts: Annotated[str, typer.Option(help="'recorded' (real sessions) or 'simulated'.")] = "recorded",
-    recording: Annotated[Path, typer.Option(help="Folder of recorded sessions.")] = Path("../shared/data"),
+    hosts: Annotated[str, typer.Option(help="'simulated', or 'recorded' (real sessions).")] = "simulated",
+    recording: Annotated[Path | None, typer.Option(help="Folder of recorded sessions, for --hosts recorded.")] = None,
     cases: Annotated[Path | None, typer.Option(help="JSON of public cases to re-enact.")] = None,
     seed: Annotated[int, typer.Option(help="Seed of everything drawn.")] = 1,
 ) -> None:
@@ -231,6 +231,8 @@ def evaluate(
 
     if hosts not in ("recorded", "simulated"):
         raise ValueError(f"--hosts is 'recorded' or 'simulated', not {hosts!r}")
+    if hosts == "recorded" and recording is None:
+        raise ValueError("--hosts recorded needs --recording FOLDER with option_chains/ and stocks/")
     with console.status("Preparing hosts ...") as shown:
         results = run_evaluation(
             output,

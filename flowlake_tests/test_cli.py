@@ -48,7 +48,8 @@ def said(result: subprocess.CompletedProcess[str]) -> str:
 
 
 @pytest.mark.parametrize(
-    "command", [[], ["demo"], ["run"], ["backfill"], ["status"], ["doctor"], ["retention"], ["sandbox", "serve"]]
+    "command",
+    [[], ["demo"], ["run"], ["backfill"], ["status"], ["doctor"], ["retention"], ["evaluate"], ["sandbox", "serve"]],
 )
 def test_every_command_explains_itself(command: list[str], tmp_path: Path):
     result = flowlake(*command, "--help", folder=tmp_path)
@@ -127,6 +128,10 @@ def test_the_doctor_sees_an_empty_lake_and_the_calendar(tmp_path: Path):
     assert "no session" in findings["calendar"].says
     assert "empty" in findings["lake"].says
     assert not findings["API"].ok
+
+
+def test_evaluating_on_recordings_asks_where_they_are(tmp_path: Path):
+    assert "--recording" in said(flowlake("evaluate", "--hosts", "recorded", folder=tmp_path))
 
 
 def test_status_of_an_empty_lake_says_how_to_start(tmp_path: Path):
