@@ -29,7 +29,7 @@ test: install ## the default test suite
 	$(BIN)/python -m pytest -q -n 2 --dist loadfile -m "not slow and not real_data"
 
 test-all: install ## the slow tests and those that read ../shared/data
-	$(BIN)/python -m pytest -q -m "slow or real_data"
+	$(BIN)/python -m pytest -q -n 2 --dist loadfile -m "slow or real_data"
 
 lint: install ## ruff and pyright
 	$(BIN)/ruff check .
