@@ -21,7 +21,7 @@ import duckdb
 import httpx
 import psutil
 
-from flowlake import calendar, services
+from flowlake import calendar, runs, services
 from flowlake.lake import Lake, connect
 from flowlake.settings import LakeSettings
 
@@ -114,7 +114,7 @@ def _figures(data_dir: Path, elapsed: float, peak: int, first: date, last: date)
         size = sum(entry.bytes for entry in partitions.values()) / 1e6
         print(f"  {name:<26} {rows:>12,} rows {size:>9,.1f} MB")
     con = connect(data_dir, LakeSettings())
-    _print_requests(con)
+    _print_requests(con, _ingest_seconds(data_dir))
     _print_convictions(con)
     print(f"\n{elapsed / 60:.1f} minutes in all, peak memory of the pipeline {peak / 1e9:.2f} GB")
     return [
@@ -125,11 +125,21 @@ def _figures(data_dir: Path, elapsed: float, peak: int, first: date, last: date)
     ]
 
 
-def _print_requests(con: duckdb.DuckDBPyConnection) -> None:
+def _ingest_seconds(data_dir: Path) -> float:
+    """How long the step that read the chains took, from Dagster's own record of the run."""
+    with runs.instance(data_dir) as instance:
+        newest = instance.get_runs(limit=1)[0]
+        stats = {step.step_key: step for step in instance.get_run_step_stats(newest.run_id)}
+        ingest = stats["raw_option_snapshots"]
+        return (ingest.end_time or 0.0) - (ingest.start_time or 0.0)
+
+
+def _print_requests(con: duckdb.DuckDBPyConnection, seconds: float) -> None:
     counted = con.execute('SELECT sum(attempts), sum(pages), sum("rows") FROM snapshot_coverage').fetchone()
     assert counted is not None, "an aggregate has one row"
     requests, pages, rows = counted
-    print(f"\n{requests:,} requests for {pages:,} pages with {rows:,} contract rows")
+    print(f"\n{requests:,} requests for {pages:,} pages with {rows:,} contract rows in {seconds:.0f} s:")
+    print(f"  {requests / seconds:,.0f} requests/s, {rows / seconds:,.0f} rows/s, fetched, parsed and committed")
 
 
 def _print_convictions(con: duckdb.DuckDBPyConnection) -> None:
