@@ -15,7 +15,7 @@ import typer
 from rich.console import Console
 from rich.table import Table as Grid
 
-from flowlake import calendar
+from flowlake import calendar, services
 from flowlake.settings import SANDBOX_ENV, get_settings
 
 if TYPE_CHECKING:
@@ -27,9 +27,7 @@ sandbox = typer.Typer(no_args_is_help=True, help="The local market that speaks t
 app.add_typer(sandbox, name="sandbox")
 
 console = Console()
-LOOPBACK = "127.0.0.1"
 END_OF_DAY = "end_of_day"
-SANDBOX_KEY = "sandbox"
 
 Port = Annotated[int, typer.Option(help="Port of the Dagster UI on 127.0.0.1.", min=1, max=65535)]
 Day = Annotated[str, typer.Option(help="Session, YYYY-MM-DD.")]
@@ -82,7 +80,9 @@ def sandbox_serve(
         raise ValueError(f"--plan {plan!r} is not one of {', '.join(Plan.__members__).lower()}")
     market = _market(recorded, underlyings, sessions, last, seed, truth)
     days = market.sessions()
-    server = SandboxServer(market, keys=(SANDBOX_KEY,), plan=Plan[plan.upper()], host=LOOPBACK, port=port)
+    server = SandboxServer(
+        market, keys=(services.SANDBOX_KEY,), plan=Plan[plan.upper()], host=services.LOOPBACK, port=port
+    )
     text = f"{market.origin} market, {len(days)} sessions from {days[0]} to {days[-1]}"
     server.serve(on_ready=lambda url: print(f"{text}, on {url}", flush=True))
 
@@ -115,8 +115,6 @@ def demo(
     seed: Annotated[int, typer.Option(help="Seed of the simulation.")] = 7,
 ) -> None:
     """Simulate a market, run the pipeline on it end to end, write the reports, then serve the Dagster UI."""
-    from flowlake import services
-
     data_dir = get_settings().data_dir
     if serve:
         services.require_free_port(port)
@@ -134,7 +132,7 @@ def demo(
         console.print(f"  report   {report}", highlight=False)
         console.print(f"  DuckDB   {data_dir / 'flowlake.duckdb'}   (python: flowlake.connect())", highlight=False)
         if serve:
-            console.print(f"  Dagster  http://{LOOPBACK}:{port}   (stop with Ctrl-C)", highlight=False)
+            console.print(f"  Dagster  http://{services.LOOPBACK}:{port}   (stop with Ctrl-C)", highlight=False)
             services.dagster_ui(data_dir, port)
         else:
             console.print("  Dagster  make demo   (serves the UI on these data)", highlight=False)
@@ -154,7 +152,9 @@ def run(port: Port = 3000) -> None:
         )
     checked_key(settings.api_key)
     services.require_free_port(port)
-    console.print(f"Dagster on http://{LOOPBACK}:{port} (stop with Ctrl-C); schedules are switched on in its UI.")
+    console.print(
+        f"Dagster on http://{services.LOOPBACK}:{port} (stop with Ctrl-C); schedules are switched on in its UI."
+    )
     services.dagster_ui(settings.data_dir, port)
 
 

@@ -24,7 +24,8 @@ from flowlake.detect.panel import (
     summarise,
     trailing_window,
 )
-from flowlake.detect.splits import incomparable_sessions, known_splits, rescaled
+from flowlake.detect.splits import incomparable_sessions, rescaled
+from flowlake.options.splits import known_splits
 from flowlake.schemas.detection import WINDOWS
 
 LONGEST = max(WINDOWS)

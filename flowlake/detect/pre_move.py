@@ -8,7 +8,8 @@ from datetime import date
 import polars as pl
 
 from flowlake import calendar, schemas
-from flowlake.detect.splits import known_splits, rescaled
+from flowlake.detect.splits import rescaled
+from flowlake.options.splits import known_splits
 
 HORIZONS = (1, 3, 5, 10)
 """Sessions after the event at which an outcome becomes known."""

@@ -8,20 +8,6 @@ import polars as pl
 
 from flowlake import calendar
 
-_SCHEMA = pl.Schema({"underlying": pl.String, "effective_on": pl.Date, "ratio": pl.Float64})
-
-
-def known_splits(actions: pl.DataFrame | None) -> pl.DataFrame:
-    """Splits of a CORPORATE_ACTIONS frame: underlying, effective_on, ratio (new shares per old share)."""
-    if actions is None:
-        return pl.DataFrame(schema=_SCHEMA)
-    return (
-        actions.filter(pl.col("kind") == "split", pl.col("split_from") > 0, pl.col("split_to") > 0)
-        .select(underlying="ticker", effective_on="effective_on", ratio=pl.col("split_to") / pl.col("split_from"))
-        .unique()
-        .sort("underlying", "effective_on")
-    )
-
 
 def incomparable_sessions(effective_on: date) -> frozenset[date]:
     """Sessions whose open interest must not be compared with that of the session before.

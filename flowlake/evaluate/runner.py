@@ -181,7 +181,6 @@ class _Field:
         self.clean = judge.evidence(placed.statistics, placed.statistics, placed.trailing)
         self.injected = judge.evidence(replayed.statistics, placed.statistics, placed.trailing)
         self._rivals = (replayed.rivals, placed.rivals.filter(self.judged))
-        self._activity = self.clean.select("session", "underlying", "activity").unique()
 
     def ours(self, parts: list[pl.Expr] | None = None) -> tuple[pl.DataFrame, pl.DataFrame]:
         """Injected and undisturbed underlyings with p_value and score under a score made of `parts`."""

@@ -18,22 +18,35 @@ SETTLING_SESSIONS = 1
 """Sessions after the execution date on which open interest is still being restated."""
 
 
+_SCHEMA = pl.Schema({"underlying": pl.String, "effective_on": pl.Date, "ratio": pl.Float64})
+
+
+def known_splits(actions: pl.DataFrame | None) -> pl.DataFrame:
+    """Splits of a CORPORATE_ACTIONS frame: underlying, effective_on, ratio (new shares per old share), sorted.
+
+    Rows without both share counts are left out.
+    """
+    if actions is None:
+        return pl.DataFrame(schema=_SCHEMA)
+    return (
+        actions.filter(pl.col("kind") == "split", pl.col("split_from") > 0, pl.col("split_to") > 0)
+        .select(underlying="ticker", effective_on="effective_on", ratio=pl.col("split_to") / pl.col("split_from"))
+        .unique()
+        .sort("underlying", "effective_on", "ratio")
+    )
+
+
 def splits_between(actions: pl.DataFrame | None, after: date, through: date) -> pl.DataFrame:
     """Splits with `after` < execution date <= `through`: ticker, split_factor (new shares per old share), sorted.
 
-    `actions` has the columns of `corporate_actions`. Several splits of one ticker multiply; rows without both share
-    counts are left out.
+    Several splits of one ticker multiply.
     """
-    if actions is None:
-        return pl.DataFrame(schema={"ticker": pl.String, "split_factor": pl.Float64})
     executed = pl.col("effective_on").is_between(after, through, closed="right")
-    known = (pl.col("split_from") > 0) & (pl.col("split_to") > 0)
     return (
-        actions.filter((pl.col("kind") == "split") & executed & known)
-        .sort("ticker", "effective_on", "split_from", "split_to")
-        .unique(["ticker", "effective_on"], keep="first", maintain_order=True)
-        .group_by("ticker")
-        .agg(split_factor=(pl.col("split_to") / pl.col("split_from")).product())
+        known_splits(actions)
+        .filter(executed)
+        .group_by(ticker="underlying")
+        .agg(split_factor=pl.col("ratio").product())
         .sort("ticker")
     )
 
@@ -45,13 +58,3 @@ def split_underlyings(actions: pl.DataFrame | None, session: date) -> pl.DataFra
     `SETTLING_SESSIONS` before.
     """
     return splits_between(actions, previous_session(session, 1 + SETTLING_SESSIONS), session)
-
-
-def adjusted_previous(previous: pl.DataFrame, actions: pl.DataFrame | None, session: date) -> pl.DataFrame:
-    """`previous`, a chain of an earlier session, without the underlyings that `split_underlyings` names for `session`.
-
-    What is left may be compared contract by contract with the chain of `session`. `previous` needs the column
-    underlying.
-    """
-    split = split_underlyings(actions, session)
-    return previous.join(split, left_on="underlying", right_on="ticker", how="anti", maintain_order="left")

@@ -333,11 +333,6 @@ def compare_sessions(
     return outcomes
 
 
-def blocking(outcomes: Collection[Outcome]) -> list[Outcome]:
-    """The outcomes that forbid the next stage."""
-    return [outcome for outcome in outcomes if outcome.blocks]
-
-
 def _largest(counts: pl.DataFrame, by: str) -> tuple[dict[str, object], ...]:
     """The five largest groups, ties in name order."""
     name = next(column for column in counts.columns if column != by)

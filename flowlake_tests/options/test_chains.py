@@ -18,7 +18,7 @@ from flowlake.options.chains import (
     build_chains_from_bars,
     has_flag,
 )
-from flowlake.options.splits import adjusted_previous, split_underlyings, splits_between
+from flowlake.options.splits import split_underlyings, splits_between
 from flowlake.quality import evaluate
 from flowlake.schemas.market import CHAIN_QUARANTINE, RAW_OPTION_SNAPSHOTS
 from flowlake.schemas.options import CONTRACTS, OPTION_CHAINS
@@ -336,12 +336,6 @@ def test_splits_of_one_ticker_multiply_and_dividends_are_no_splits():
     assert both["split_factor"][0] == pytest.approx(2 / 3)
     assert splits_between(actions.with_columns(kind=pl.lit("dividend")), date(2026, 6, 8), SESSION).is_empty()
     assert splits_between(None, date(2026, 6, 8), SESSION).is_empty()
-
-
-def test_the_previous_chain_loses_the_underlyings_that_split():
-    previous = pl.DataFrame({"underlying": ["AAPL", "KLAC", "AAPL"], "open_interest": [1, 2, 3]})
-    actions = split("KLAC", SESSION, 1, 10)
-    assert adjusted_previous(previous, actions, SESSION)["open_interest"].to_list() == [1, 3]
 
 
 # --- any input ------------------------------------------------------------------------------------------------------
