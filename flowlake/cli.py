@@ -6,6 +6,8 @@ What people do outside the Dagster UI.
 from __future__ import annotations
 
 import logging
+import signal
+import sys
 import time
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -36,6 +38,8 @@ Day = Annotated[str, typer.Option(help="Session, YYYY-MM-DD.")]
 def main() -> None:
     """Entry point: errors a person can put right become one line on standard error and exit code 1."""
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
+    # As an exception, so that the sandbox and the UI that a command started are stopped with it.
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     try:
         logging.getLogger("flowlake").setLevel(get_settings().log_level)
         app()
@@ -257,21 +261,18 @@ def status() -> None:
     settings = get_settings()
     lake = Lake.open(settings.data_dir)
     manifest = lake.manifest()
-    grid = Grid("table", "partitions", "first", "last", "rows", "MB", "published")
+    grid = Grid(box=None)
+    grid.add_column("table", no_wrap=True)
+    grid.add_column("newest", no_wrap=True)
+    for heading in ("partitions", "published", "rows", "MB"):
+        grid.add_column(heading, justify="right", no_wrap=True)
     for name in sorted(lake.tables):
         entries = manifest.head.get(name, {})
         if not entries:
             continue
-        shown = manifest.published.get(name, {})
-        grid.add_row(
-            name,
-            str(len(entries)),
-            min(entries),
-            max(entries),
-            f"{sum(entry.rows for entry in entries.values()):,}",
-            f"{sum(entry.bytes for entry in entries.values()) / 1e6:,.1f}",
-            str(len(shown)),
-        )
+        rows, size = (sum(values) for values in zip(*((e.rows, e.bytes) for e in entries.values()), strict=True))
+        shown = len(manifest.published.get(name, {}))
+        grid.add_row(name, max(entries), str(len(entries)), str(shown), f"{rows:,}", f"{size / 1e6:,.1f}")
     console.print(grid)
     held = lake.partitions("scored_events")
     if not held:

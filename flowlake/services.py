@@ -149,3 +149,7 @@ def dagster_ui(data_dir: Path, port: int) -> None:
         process.wait()
     except KeyboardInterrupt:
         process.wait(timeout=30)
+    finally:
+        if process.poll() is None:
+            process.terminate()
+            process.wait(timeout=30)

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from datetime import UTC, date, datetime
 from pathlib import Path
 
+import psutil
 import pytest
 from pydantic import SecretStr
 
@@ -164,3 +165,22 @@ def test_real_runs_do_not_start_on_a_demos_lake(tmp_path: Path):
 def test_a_sandbox_that_cannot_start_says_why(tmp_path: Path):
     with pytest.raises(services.ServiceFailed, match="option_chains"), services.sandbox(["--recorded", str(tmp_path)]):
         pass
+
+
+def test_a_demo_that_is_stopped_takes_its_market_with_it(tmp_path: Path):
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("FLOWLAKE_")}
+    process = subprocess.Popen(
+        [sys.executable, "-W", "ignore", "-m", "flowlake.cli", "demo", "--no-serve", "--underlyings", "20"],
+        env=inherited,
+        cwd=tmp_path,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    demo = psutil.Process(process.pid)
+    while not (children := demo.children()):
+        assert process.poll() is None
+    process.terminate()
+    assert process.wait(timeout=60) != 0
+    gone, alive = psutil.wait_procs(children, timeout=30)
+    assert gone
+    assert not alive
