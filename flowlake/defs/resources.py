@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from pathlib import Path
 
 import dagster as dg
@@ -13,6 +13,7 @@ from flowlake.settings import Settings, get_settings
 from flowlake.sources.polygon import BlockingPolygonClient
 
 AFTER_CLOSE = timedelta(minutes=20)
+STOCKS_RESET = time(3, 30)
 
 
 class LakeResource(dg.ConfigurableResource):
@@ -38,6 +39,13 @@ class MarketResource(dg.ConfigurableResource):
     def as_of(self, session: date) -> datetime | None:
         """The moment a sandbox is asked for: when the session's last delayed quotes are in. None asks for now."""
         return calendar.session_close(session) + AFTER_CLOSE if self.settings.api.replay else None
+
+    def stocks_are_reset(self, session: date) -> bool:
+        """Whether the vendor has cleared the session's stock snapshot (03:30 New York on the morning after)."""
+        if self.settings.api.replay:
+            return False
+        reset = datetime.combine(session + timedelta(days=1), STOCKS_RESET, calendar.NEW_YORK)
+        return self.now() >= reset
 
     def underlyings(self, client: BlockingPolygonClient, session: date) -> list[str]:
         """The underlyings of a pass: the configured list, or all that are optionable in the session."""

@@ -40,12 +40,12 @@ def _same_origin(step: Step, frame: pl.DataFrame) -> pl.DataFrame:
 
 @session_asset(RAW_STOCK_SNAPSHOTS, group="market", kinds=KINDS, pool=API)
 def raw_stock_snapshots(step: Step) -> Frames:
-    """A session whose snapshot was missed is filled from the vendor's daily bars."""
+    """A session whose snapshot was missed, or cleared overnight, is filled from the vendor's daily bars."""
     with step.market.client() as client:
-        try:
-            stocks = client.fetch_stocks(step.session, as_of=step.market.as_of(step.session))
-        except SnapshotGone:
+        if step.market.stocks_are_reset(step.session):
             stocks = stocks_of_past_session(client, step.session)
+        else:
+            stocks = client.fetch_stocks(step.session, as_of=step.market.as_of(step.session))
     return {"raw_stock_snapshots": _same_origin(step, stocks)}
 
 
