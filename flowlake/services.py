@@ -67,9 +67,11 @@ def sandbox(options: Sequence[str]) -> Iterator[str]:
 def _wait_until_ready(process: subprocess.Popen[str]) -> str:
     assert process.stdout is not None, "stdout is a pipe"
     watchdog = threading.Timer(_START_SECONDS, process.kill)
-    watchdog.start()
+    # An interrupt while it starts must not leave the program waiting for it.
+    watchdog.daemon = True
     printed: list[str] = []
     try:
+        watchdog.start()
         for line in process.stdout:
             printed.append(line)
             if ", on http://" in line:

@@ -10,6 +10,7 @@ import sys
 from collections.abc import Mapping
 from datetime import UTC, date, datetime
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -167,6 +168,14 @@ def test_a_sandbox_that_cannot_start_says_why(tmp_path: Path):
         pass
 
 
+def listening(process: psutil.Process) -> list[Any]:
+    """The sockets of a process that may be gone by now."""
+    try:
+        return list(process.net_connections())
+    except psutil.Error:
+        return []
+
+
 def test_a_demo_that_is_stopped_takes_its_market_with_it(tmp_path: Path):
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("FLOWLAKE_")}
     process = subprocess.Popen(
@@ -177,8 +186,10 @@ def test_a_demo_that_is_stopped_takes_its_market_with_it(tmp_path: Path):
         stderr=subprocess.DEVNULL,
     )
     demo = psutil.Process(process.pid)
-    while not (children := demo.children()):
+    children: list[psutil.Process] = []
+    while not any(connection.status == psutil.CONN_LISTEN for child in children for connection in listening(child)):
         assert process.poll() is None
+        children = demo.children()
     process.terminate()
     assert process.wait(timeout=60) != 0
     gone, alive = psutil.wait_procs(children, timeout=30)
