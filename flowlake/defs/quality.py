@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from datetime import date
 
 import dagster as dg
+import polars as pl
 
 from flowlake import calendar
 from flowlake.defs.partitions import SESSIONS
@@ -18,18 +19,6 @@ _COMPARED = (
     "session", "underlying", "contract", "expiration", "volume", "open_interest", "last", "spot",
     "basis", "flags", "vendor_iv",
 )  # fmt: skip
-
-_PRICED = (
-    "right",
-    "strike",
-    "forward",
-    "years",
-    "implied_volatility",
-    "delta",
-    "vendor_iv",
-    "vendor_delta",
-    "price_source",
-)
 
 _INCIDENTS: Mapping[str, tuple[str, ...]] = {
     "raw_option_snapshots": ("trading_day", "coverage", "quarantine_share"),
@@ -79,9 +68,10 @@ def session_outcomes(store: Lake, name: str, session: date) -> list[Outcome]:
         missing = Outcome(first, False, Severity.ERROR, 1, 0, f"session {session} of {name} is not in the lake")
         return [missing, *(_not_applicable(other) for other in others)]
     contracts = store.scan("contracts", columns=["contract_id"]).collect() if name == "option_chains" else None
-    found = invariants.evaluate(table(name), store.read(name, key), session=session, contracts=contracts)
+    rows = store.read(name, key)
+    found = invariants.evaluate(table(name), rows, session=session, contracts=contracts)
     found += _raw_incidents(store, session) if name == "raw_option_snapshots" else []
-    found += _chain_incidents(store, session) if name == "option_chains" else []
+    found += _chain_incidents(store, session, rows) if name == "option_chains" else []
     by_name = {outcome.name: outcome for outcome in found}
     return [by_name.get(rule) or _not_applicable(rule) for rule in rules(name)]
 
@@ -101,16 +91,14 @@ def _raw_incidents(store: Lake, session: date) -> list[Outcome]:
     ]
 
 
-def _chain_incidents(store: Lake, session: date) -> list[Outcome]:
+def _chain_incidents(store: Lake, session: date, chains: pl.DataFrame) -> list[Outcome]:
     key, before = session.isoformat(), calendar.previous_session(session).isoformat()
     market = get_settings().market
-    chains = store.read("option_chains", key, columns=_COMPARED)
     previous = store.read("option_chains", before, columns=_COMPARED) if store.has("option_chains", before) else None
     actions = store.read("corporate_actions", key) if store.has("corporate_actions", key) else None
     quarantined = store.read("chain_quarantine", key)
-    priced = store.read("option_chains", key, columns=_PRICED)
     return [
-        incidents.vendor_agreement(priced),
+        incidents.vendor_agreement(chains),
         *incidents.compare_sessions(
             chains, previous, session=session, min_coverage=market.min_coverage, actions=actions
         ),
