@@ -6,7 +6,7 @@ SERVE ?= 1
 PORT ?= 3000
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo run test test-all lint format bench real clean
+.PHONY: help install browser demo run test test-all lint format bench real clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -18,6 +18,9 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	@touch $@
 
 install: $(VENV)/.installed ## make .venv and install flowlake with its pinned dependencies
+
+browser: ## a Chromium for the page tests where apt can install one (they skip with the reason where there is none)
+	@command -v chromium >/dev/null || { apt-get update -qq && apt-get install -y -qq chromium; }
 
 demo: install ## simulated market -> lake -> report, then the Dagster UI (SERVE=0 stops before serving)
 	$(BIN)/flowlake demo $(if $(filter 0,$(SERVE)),--no-serve,--serve) --port $(PORT)
