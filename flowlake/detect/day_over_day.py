@@ -19,7 +19,7 @@ from flowlake import calendar, schemas
 from flowlake.detect.buckets import DTE_CLASSES, delta_class, dte_class
 from flowlake.settings import MonitorSettings
 
-HISTORY_COLUMNS = ("session", "underlying", "dte", "delta", "volume")
+HISTORY_COLUMNS = ("underlying", "dte", "delta", "volume")
 """Columns of OPTION_CHAINS that `volume_bins` reads."""
 
 _BINS_PER_OCTAVE = 8

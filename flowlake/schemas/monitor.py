@@ -5,10 +5,9 @@ from __future__ import annotations
 import polars as pl
 
 from flowlake.schemas.base import UTC_TIME, Column, Table
+from flowlake.schemas.intraday import SNAPSHOT
 from flowlake.schemas.market import AVAILABLE_AT, ORIGIN, SESSION
 from flowlake.schemas.options import CONTRACT_ID
-
-SNAPSHOT = Column("snapshot", UTC_TIME, "The nominal moment of the market that is described.")
 
 _FLAGGED = (
     Column("underlying", pl.String, "Underlying ticker."),
