@@ -181,6 +181,19 @@ class MonitorSettings(BaseModel):
     delta: int = Field(default=200, ge=0, description="'delta': volume rose by more than this many contracts.")
     multiplier: float = Field(default=5.0, gt=1, description="'multiplier': volume exceeds this multiple of before.")
     dormancy: int = Field(default=100, ge=0, description="'dormancy': nothing before, more than this now.")
+    oi_surge: int = Field(default=500, ge=0, description="'oi_surge': open interest rose by more contracts than this")
+    oi_surge_share: float = Field(default=0.5, ge=0, description="... and by more than this share of itself.")
+    max_breach: bool = Field(default=True, description="'max_breach': volume exceeds every day of 20 sessions.")
+    percentile_sessions: int = Field(default=30, ge=1, description="Trailing sessions behind a percentile.")
+    percentile_minimum: int = Field(default=200, ge=1, description="Fewest observations a percentile is made of.")
+    weight_percentile: float = Field(default=0.35, ge=0, description="Weight of the percentile in the composite.")
+    weight_volume: float = Field(default=0.25, ge=0, description="Weight of the rise over the session before.")
+    weight_open_interest: float = Field(default=0.2, ge=0, description="Weight of the rise of open interest.")
+    weight_breach: float = Field(default=0.2, ge=0, description="Weight of the rise over the 20-session maximum.")
+    aligned_minutes: int = Field(
+        default=60, ge=0, description="A poll of the session before counts as the same time within this."
+    )
+    store: bool = Field(default=True, description="Keep flags in the lake; without it they are only logged.")
 
     def watched(self, traded: list[str] | None = None) -> list[str]:
         """The underlyings to look at; `traded` stands for 'all'."""
