@@ -7,12 +7,15 @@ names, `MASSIVE_API_KEY` and `POLYGON_API_KEY`.
 from __future__ import annotations
 
 import os
+from datetime import datetime
 from functools import cache
 from pathlib import Path
 from typing import Literal
 
-from pydantic import AliasChoices, BaseModel, Field, SecretStr
+from pydantic import AliasChoices, BaseModel, Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from flowlake.calendar import SNAPSHOT_MINUTES
 
 
 class ApiSettings(BaseModel):
@@ -75,6 +78,65 @@ class LakeSettings(BaseModel):
         default="4GB", description="memory_limit of every DuckDB connection flowlake opens."
     )
     duckdb_temp_limit: str = Field(default="8GB", description="max_temp_directory_size of every DuckDB connection.")
+
+
+class IntradaySettings(BaseModel):
+    """Snapshots within the session: how often, of whom, and how long a late one is still worth taking."""
+
+    every_minutes: int = Field(
+        default=15, description="Minutes between snapshots: 5, 6, 10, 12, 15, 20, 30 or 60 (they divide the hour)."
+    )
+    tier1_size: int = Field(default=500, ge=0, description="Most liquid underlyings that make up tier 1.")
+    tier2_size: int = Field(default=1500, ge=0, description="Underlyings after them in tier 2; the rest is tier 3.")
+    tier1_minutes: int = Field(
+        default=0, ge=0, description="Minutes between snapshots of tier 1 and watched names; 0: every snapshot."
+    )
+    tier2_minutes: int = Field(default=0, ge=0, description="Minutes between snapshots of tier 2; 0: every snapshot.")
+    tier3_minutes: int = Field(default=0, ge=0, description="Minutes between snapshots of tier 3; 0: every snapshot.")
+    max_underlyings: int = Field(
+        default=0, ge=0, description="Most liquid (and watched) names asked intraday; 0: all. The close asks all."
+    )
+    watch_lists: str = Field(
+        default="", description="Names always in tier 1: 'mine=AAPL,MSFT; indices=SPX', or plain 'AAPL,MSFT'."
+    )
+    attempts: int = Field(default=3, ge=1, description="Passes begun for one snapshot before it is given up.")
+    late_minutes: float = Field(default=5.0, gt=0, description="A pass begun this long after it was due is late.")
+    useful_minutes: float = Field(
+        default=0.0, ge=0, description="How long after it was due a snapshot is still taken; 0: until the next is due."
+    )
+    closing_useful_minutes: float = Field(
+        default=120.0, gt=0, description="The same for the closing snapshot, which becomes the end-of-day record."
+    )
+    poll_seconds: int = Field(default=15, ge=1, description="Seconds between looks at the clock by the sensor.")
+
+    @field_validator("every_minutes")
+    @classmethod
+    def _divides_the_hour(cls, value: int) -> int:
+        if value not in SNAPSHOT_MINUTES:
+            raise ValueError(f"must be one of {', '.join(map(str, SNAPSHOT_MINUTES))}")
+        return value
+
+    @model_validator(mode="after")
+    def _tiers_fit_the_grid(self) -> IntradaySettings:
+        for name in ("tier1_minutes", "tier2_minutes", "tier3_minutes"):
+            if getattr(self, name) % self.every_minutes:
+                raise ValueError(f"{name} must be a multiple of every_minutes ({self.every_minutes}), or 0")
+        return self
+
+
+class ClockSettings(BaseModel):
+    """A market clock for simulations: at `start_real` the market's time was `start_market`; unset, it is the time."""
+
+    start_real: datetime | None = Field(default=None, description="A real moment, ISO 8601 with offset.")
+    start_market: datetime | None = Field(default=None, description="The market's time at that moment, with offset.")
+    speed: float = Field(default=1.0, gt=0, description="Market seconds per real second.")
+
+    @model_validator(mode="after")
+    def _both_with_offset(self) -> ClockSettings:
+        given = [moment for moment in (self.start_real, self.start_market) if moment is not None]
+        if len(given) == 1 or any(moment.tzinfo is None for moment in given):
+            raise ValueError("start_real and start_market are given together, each with its offset from UTC")
+        return self
 
 
 class EdgarSettings(BaseModel):
@@ -255,6 +317,8 @@ class Settings(BaseSettings):
     api: ApiSettings = Field(default_factory=ApiSettings)
     market: MarketSettings = Field(default_factory=MarketSettings)
     lake: LakeSettings = Field(default_factory=LakeSettings)
+    intraday: IntradaySettings = Field(default_factory=IntradaySettings)
+    clock: ClockSettings = Field(default_factory=ClockSettings)
     monitor: MonitorSettings = Field(default_factory=MonitorSettings)
     edgar: EdgarSettings = Field(default_factory=EdgarSettings)
     congress: CongressSettings = Field(default_factory=CongressSettings)
