@@ -21,6 +21,9 @@ OPEN = time(9, 30)
 CLOSE = time(16, 0)
 EARLY_CLOSE = time(13, 0)
 
+SNAPSHOT_MINUTES = (5, 6, 10, 12, 15, 20, 30, 60)
+"""Distances between snapshots that fit the hour, and so every open and close."""
+
 _FILE = Path(__file__).with_name("nyse_calendar.json")
 _FIRST, _LAST = date(2004, 1, 1), date(2040, 12, 31)
 
@@ -122,14 +125,32 @@ def latest_closed_session(now: datetime) -> date:
 
 
 def snapshot_times(day: date, every_minutes: int = 15) -> list[datetime]:
-    """Snapshot times of session `day` in UTC: every `every_minutes` after the open, up to and including the close."""
-    if not 1 <= every_minutes <= 60:
-        raise ValueError(f"every_minutes must be 1 to 60, got {every_minutes}")
+    """Snapshot times of session `day` in UTC: the clock's multiples of `every_minutes` after the open, to the close.
+
+    `every_minutes` divides the hour, so that open and closes of every kind fall on the same grid: 26 snapshots of 15
+    minutes in a full session, 14 in one that ends at 13:00.
+    """
+    if every_minutes not in SNAPSHOT_MINUTES:
+        raise ValueError(f"every_minutes must be one of {', '.join(map(str, SNAPSHOT_MINUTES))}, got {every_minutes}")
     opened, closed = session_open(day), session_close(day)
     step = timedelta(minutes=every_minutes)
-    count = int((closed - opened) / step)
-    times = [opened + step * k for k in range(1, count + 1)]
-    return times if times and times[-1] == closed else [*times, closed]
+    count = -(-(closed - opened) // step)
+    return [closed - step * k for k in reversed(range(count))]
+
+
+def snapshot_key(at: datetime) -> str:
+    """Partition key of the snapshot at `at`: 'YYYY-MM-DD-HH:MM' in New York."""
+    return f"{at.astimezone(NEW_YORK):%Y-%m-%d-%H:%M}"
+
+
+def snapshot_of_key(key: str) -> datetime:
+    """The moment (UTC) that a snapshot's partition key names; raises `ValueError` where it names none in a session."""
+    at = datetime.strptime(key, "%Y-%m-%d-%H:%M").replace(tzinfo=NEW_YORK).astimezone(UTC)
+    day = date.fromisoformat(key[:10])
+    if not session_open(day) < at <= session_close(day):
+        hours = " to ".join(f"{at.astimezone(NEW_YORK):%H:%M}" for at in (session_open(day), session_close(day)))
+        raise ValueError(f"snapshot {key} is outside the hours of session {day}, {hours} New York")
+    return at
 
 
 def write_calendar_file() -> None:

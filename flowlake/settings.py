@@ -7,12 +7,15 @@ names, `MASSIVE_API_KEY` and `POLYGON_API_KEY`.
 from __future__ import annotations
 
 import os
+from datetime import datetime
 from functools import cache
 from pathlib import Path
 from typing import Literal
 
-from pydantic import AliasChoices, BaseModel, Field, SecretStr
+from pydantic import AliasChoices, BaseModel, Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from flowlake.calendar import SNAPSHOT_MINUTES
 
 
 class ApiSettings(BaseModel):
@@ -77,6 +80,65 @@ class LakeSettings(BaseModel):
     duckdb_temp_limit: str = Field(default="8GB", description="max_temp_directory_size of every DuckDB connection.")
 
 
+class IntradaySettings(BaseModel):
+    """Snapshots within the session: how often, of whom, and how long a late one is still worth taking."""
+
+    every_minutes: int = Field(
+        default=15, description="Minutes between snapshots: 5, 6, 10, 12, 15, 20, 30 or 60 (they divide the hour)."
+    )
+    tier1_size: int = Field(default=500, ge=0, description="Most liquid underlyings that make up tier 1.")
+    tier2_size: int = Field(default=1500, ge=0, description="Underlyings after them in tier 2; the rest is tier 3.")
+    tier1_minutes: int = Field(
+        default=0, ge=0, description="Minutes between snapshots of tier 1 and watched names; 0: every snapshot."
+    )
+    tier2_minutes: int = Field(default=0, ge=0, description="Minutes between snapshots of tier 2; 0: every snapshot.")
+    tier3_minutes: int = Field(default=0, ge=0, description="Minutes between snapshots of tier 3; 0: every snapshot.")
+    max_underlyings: int = Field(
+        default=0, ge=0, description="Most liquid (and watched) names asked intraday; 0: all. The close asks all."
+    )
+    watch_lists: str = Field(
+        default="", description="Names always in tier 1: 'mine=AAPL,MSFT; indices=SPX', or plain 'AAPL,MSFT'."
+    )
+    attempts: int = Field(default=3, ge=1, description="Passes begun for one snapshot before it is given up.")
+    late_minutes: float = Field(default=5.0, gt=0, description="A pass begun this long after it was due is late.")
+    useful_minutes: float = Field(
+        default=0.0, ge=0, description="How long after it was due a snapshot is still taken; 0: until the next is due."
+    )
+    closing_useful_minutes: float = Field(
+        default=120.0, gt=0, description="The same for the closing snapshot, which becomes the end-of-day record."
+    )
+    poll_seconds: int = Field(default=15, ge=1, description="Seconds between looks at the clock by the sensor.")
+
+    @field_validator("every_minutes")
+    @classmethod
+    def _divides_the_hour(cls, value: int) -> int:
+        if value not in SNAPSHOT_MINUTES:
+            raise ValueError(f"must be one of {', '.join(map(str, SNAPSHOT_MINUTES))}")
+        return value
+
+    @model_validator(mode="after")
+    def _tiers_fit_the_grid(self) -> IntradaySettings:
+        for name in ("tier1_minutes", "tier2_minutes", "tier3_minutes"):
+            if getattr(self, name) % self.every_minutes:
+                raise ValueError(f"{name} must be a multiple of every_minutes ({self.every_minutes}), or 0")
+        return self
+
+
+class ClockSettings(BaseModel):
+    """A market clock for simulations: at `start_real` the market's time was `start_market`; unset, it is the time."""
+
+    start_real: datetime | None = Field(default=None, description="A real moment, ISO 8601 with offset.")
+    start_market: datetime | None = Field(default=None, description="The market's time at that moment, with offset.")
+    speed: float = Field(default=1.0, gt=0, description="Market seconds per real second.")
+
+    @model_validator(mode="after")
+    def _both_with_offset(self) -> ClockSettings:
+        given = [moment for moment in (self.start_real, self.start_market) if moment is not None]
+        if len(given) == 1 or any(moment.tzinfo is None for moment in given):
+            raise ValueError("start_real and start_market are given together, each with its offset from UTC")
+        return self
+
+
 class EdgarSettings(BaseModel):
     """The SEC's EDGAR, or the sandbox that speaks it."""
 
@@ -119,12 +181,182 @@ class MonitorSettings(BaseModel):
     delta: int = Field(default=200, ge=0, description="'delta': volume rose by more than this many contracts.")
     multiplier: float = Field(default=5.0, gt=1, description="'multiplier': volume exceeds this multiple of before.")
     dormancy: int = Field(default=100, ge=0, description="'dormancy': nothing before, more than this now.")
+    oi_surge: int = Field(default=500, ge=0, description="'oi_surge': open interest rose by more contracts than this")
+    oi_surge_share: float = Field(default=0.5, ge=0, description="... and by more than this share of itself.")
+    max_breach: bool = Field(default=True, description="'max_breach': volume exceeds every day of 20 sessions.")
+    percentile_sessions: int = Field(default=30, ge=1, description="Trailing sessions behind a percentile.")
+    percentile_minimum: int = Field(default=200, ge=1, description="Fewest observations a percentile is made of.")
+    weight_percentile: float = Field(default=0.35, ge=0, description="Weight of the percentile in the composite.")
+    weight_volume: float = Field(default=0.25, ge=0, description="Weight of the rise over the session before.")
+    weight_open_interest: float = Field(default=0.2, ge=0, description="Weight of the rise of open interest.")
+    weight_breach: float = Field(default=0.2, ge=0, description="Weight of the rise over the 20-session maximum.")
+    aligned_minutes: int = Field(
+        default=60, ge=0, description="A poll of the session before counts as the same time within this."
+    )
+    store: bool = Field(default=True, description="Keep flags in the lake; without it they are only logged.")
 
     def watched(self, traded: list[str] | None = None) -> list[str]:
         """The underlyings to look at; `traded` stands for 'all'."""
         if self.underlyings.strip().lower() == "all":
             return traded or []
         return sorted({name.strip() for name in self.underlyings.split(",") if name.strip()})
+
+
+class EmailSettings(BaseModel):
+    """Alerts by mail: the SMTP server that takes them, and who gets them."""
+
+    host: str | None = Field(default=None, description="SMTP server; empty switches mail off.")
+    port: int = Field(default=587, ge=1, le=65535, description="587 for STARTTLS, 465 for TLS from the start.")
+    security: Literal["starttls", "ssl", "none"] = Field(
+        default="starttls", description="'starttls', 'ssl' (TLS from the start), or 'none' (a local relay only)."
+    )
+    username: str | None = Field(default=None, description="Login; empty sends without one.")
+    password: SecretStr | None = Field(default=None, description="Password or app password of the login.")
+    sender: str = Field(default="flowlake <flowlake@localhost>", description="From address.")
+    recipients: str = Field(default="", description="Comma-separated addresses.")
+    timeout_seconds: float = Field(default=20.0, gt=0, description="Time allowed for each answer of the server.")
+
+
+class PushoverSettings(BaseModel):
+    """Alerts by Pushover."""
+
+    base_url: str = Field(default="https://api.pushover.net", description="API base.")
+    token: SecretStr | None = Field(default=None, description="Application token; empty switches Pushover off.")
+    user: SecretStr | None = Field(default=None, description="User or group key.")
+
+
+class TelegramSettings(BaseModel):
+    """Alerts by a Telegram bot."""
+
+    base_url: str = Field(default="https://api.telegram.org", description="API base.")
+    token: SecretStr | None = Field(default=None, description="Bot token; empty switches Telegram off.")
+    chat_id: str | None = Field(default=None, description="Chat, group or channel the bot writes to.")
+
+
+class AlertSettings(BaseModel):
+    """Which events become messages, when, and through which channels."""
+
+    enabled: bool = Field(default=True, description="Master switch: off decides and sends nothing.")
+    channels: str = Field(
+        default="configured",
+        description="Comma-separated 'email', 'pushover', 'telegram', 'apprise', 'console'; 'configured' is all of "
+        "the first four that have their settings.",
+    )
+    min_score: float = Field(default=7.0, ge=1, le=10, description="Smallest score of an alert.")
+    min_conviction: Literal["NONE", "LOW", "MEDIUM", "HIGH", "EXTREME"] = Field(
+        default="LOW", description="Smallest conviction that is sent; below, an alert is recorded and held."
+    )
+    daily_cap: int = Field(default=20, ge=0, description="Most alerts a session; updates of them do not count.")
+    reserve: int = Field(
+        default=5, ge=0, description="Places of the cap kept for EXTREME, so that a loud morning cannot use them up."
+    )
+    max_updates: int = Field(default=4, ge=0, description="Most updates of one alert; its confirmation comes on top.")
+    update_step: float = Field(default=0.5, gt=0, description="Rise of the score that is worth an update.")
+    cool_down_minutes: float = Field(default=60.0, ge=0, description="Least time between messages about one alert.")
+    quiet_hours: str = Field(
+        default="", description="New York times without messages, '22:00-07:00'; what comes up then is sent after."
+    )
+    quiet_except_extreme: bool = Field(default=True, description="EXTREME is sent in quiet hours all the same.")
+    digest_at: str = Field(
+        default="", description="New York time of a digest of the session's alerts, '16:45'; empty sends none."
+    )
+    watch: str = Field(default="", description="Comma-separated underlyings to be told of; empty is all.")
+    ignore: str = Field(default="", description="Comma-separated underlyings never to be told of.")
+    max_age_sessions: int = Field(
+        default=1, ge=1, description="Sessions an event stays news: a backfill of last month sends nothing."
+    )
+    expire_sessions: int = Field(default=5, ge=1, description="Sessions after which an alert counts as expired.")
+    notify: bool = Field(default=True, description="Tell of failed checks and runs, and late snapshots.")
+    notify_severity: Literal["WARN", "ERROR"] = Field(
+        default="ERROR", description="Smallest severity of a failed check that is told."
+    )
+    notify_cool_down_minutes: float = Field(
+        default=60.0, ge=0, description="Least time between messages about one broken thing; its recovery is told."
+    )
+    snapshot_grace_minutes: float = Field(
+        default=5.0, ge=0, description="How long after it could be taken a snapshot counts as late."
+    )
+    retry_seconds: float = Field(default=30.0, gt=0, description="First pause before a failed message; doubles.")
+    retry_cap_seconds: float = Field(default=900.0, gt=0, description="Longest such pause.")
+    give_up_hours: float = Field(
+        default=24.0, gt=0, description="Age at which a message that cannot be delivered becomes a dead letter."
+    )
+    report_url: str = Field(
+        default="", description="Where the reports folder is served, for links; empty names the file instead."
+    )
+    dagster_url: str = Field(default="http://127.0.0.1:3000", description="The Dagster UI, for links.")
+    email: EmailSettings = Field(default_factory=EmailSettings)
+    pushover: PushoverSettings = Field(default_factory=PushoverSettings)
+    telegram: TelegramSettings = Field(default_factory=TelegramSettings)
+    apprise_urls: SecretStr | None = Field(
+        default=None, description="Comma-separated Apprise URLs (Slack, Discord, ntfy, ... see the Apprise wiki)."
+    )
+
+
+class ConfirmationSettings(BaseModel):
+    """When the next morning's open interest confirms or withdraws an event."""
+
+    confirmed_share: float = Field(
+        default=0.4, gt=0, le=1, description="Opened share of the leading lines' volume from which it is confirmed."
+    )
+    withdrawn_share: float = Field(
+        default=0.1, ge=-1, lt=1, description="Opened share up to which it is withdrawn; in between it is unclear."
+    )
+    min_known_share: float = Field(
+        default=0.5, ge=0, le=1, description="Least share of that volume whose open interest must be known."
+    )
+
+    @model_validator(mode="after")
+    def _ordered(self) -> ConfirmationSettings:
+        if self.withdrawn_share >= self.confirmed_share:
+            raise ValueError(
+                f"withdrawn_share {self.withdrawn_share} must be below confirmed_share {self.confirmed_share}"
+            )
+        return self
+
+
+class CalibrationSettings(BaseModel):
+    """How promised and observed alarms are compared."""
+
+    sessions: int = Field(default=60, ge=1, description="Sessions counted, the newest included.")
+    lowest_ratio: float = Field(default=0.8, gt=0, lt=1, description="Observed / promised below which a check warns.")
+    highest_ratio: float = Field(default=1.25, gt=1, description="Observed / promised above which a check warns.")
+
+
+class IntradayDetectionSettings(BaseModel):
+    """When a snapshot is judged by snapshots of the same time of day."""
+
+    same_time_sessions: int = Field(
+        default=10, ge=2, description="Earlier sessions with a snapshot at that time before they are the null."
+    )
+    profile_sessions: int = Field(
+        default=5, ge=1, description="Sessions from which the volume profile of a day is measured, not assumed."
+    )
+
+
+class RuleSettings(BaseModel):
+    """Plain thresholds of the earlier system, kept for comparison; they feed no score."""
+
+    z_score: float = Field(default=3.0, gt=0, description="20-session z-score of a contract's volume.")
+    volume_oi: float = Field(default=1.25, gt=0, description="Volume over open interest of a contract.")
+    volume_floor: int = Field(default=100, ge=0, description="Contracts a line must trade for any rule.")
+    volume_oi_volume: int = Field(default=500, ge=0, description="Contracts a line must exceed for volume_oi.")
+    open_interest_floor: int = Field(default=100, ge=0, description="Open interest a line must exceed for volume_oi.")
+    price_floor: float = Field(default=0.10, ge=0, description="USD per share a line must exceed for volume_oi.")
+    premium_floor: float = Field(default=100_000.0, ge=0, description="Premium in USD of the fixed floors.")
+
+
+class KnownEventsSettings(BaseModel):
+    """Earnings, deals and other scheduled events, and how near they explain activity."""
+
+    operator_csv: Path | None = Field(
+        default=None,
+        description="CSV with underlying, event_on, kind (earnings or deal), announced_at, and optionally description.",
+    )
+    earnings_sessions: int = Field(default=5, ge=0, description="Sessions around earnings that are annotated.")
+    ex_dividend_sessions: int = Field(default=2, ge=0, description="Sessions up to an ex-dividend day.")
+    rebalance_sessions: int = Field(default=1, ge=0, description="Sessions up to an index rebalance.")
+    deal_sessions: int = Field(default=60, ge=0, description="Sessions after a deal was announced.")
 
 
 class Settings(BaseSettings):
@@ -151,9 +383,17 @@ class Settings(BaseSettings):
     api: ApiSettings = Field(default_factory=ApiSettings)
     market: MarketSettings = Field(default_factory=MarketSettings)
     lake: LakeSettings = Field(default_factory=LakeSettings)
+    intraday: IntradaySettings = Field(default_factory=IntradaySettings)
+    clock: ClockSettings = Field(default_factory=ClockSettings)
     monitor: MonitorSettings = Field(default_factory=MonitorSettings)
+    confirmation: ConfirmationSettings = Field(default_factory=ConfirmationSettings)
+    calibration: CalibrationSettings = Field(default_factory=CalibrationSettings)
+    intraday_detection: IntradayDetectionSettings = Field(default_factory=IntradayDetectionSettings)
+    rules: RuleSettings = Field(default_factory=RuleSettings)
+    known_events: KnownEventsSettings = Field(default_factory=KnownEventsSettings)
     edgar: EdgarSettings = Field(default_factory=EdgarSettings)
     congress: CongressSettings = Field(default_factory=CongressSettings)
+    alerts: AlertSettings = Field(default_factory=AlertSettings)
 
 
 SANDBOX_ENV = "sandbox.env"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, date, datetime, timedelta
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
@@ -48,12 +49,31 @@ def test_the_close_follows_daylight_saving_and_early_closes():
     assert calendar.session_close(date(2026, 11, 27)) == datetime(2026, 11, 27, 18, tzinfo=UTC)
 
 
-@given(DAYS.filter(calendar.is_session), st.integers(5, 60))
+@given(DAYS.filter(calendar.is_session), st.sampled_from(calendar.SNAPSHOT_MINUTES))
 def test_snapshots_run_from_after_the_open_to_the_close(day: date, minutes: int):
     times = calendar.snapshot_times(day, minutes)
-    assert times[0] == calendar.session_open(day) + timedelta(minutes=minutes)
+    step = timedelta(minutes=minutes)
+    assert calendar.session_open(day) < times[0] <= calendar.session_open(day) + step
     assert times[-1] == calendar.session_close(day)
-    assert times == sorted(set(times))
+    assert {later - earlier for earlier, later in pairwise(times)} == {step}
+
+
+def test_a_full_session_has_26_snapshots_and_a_short_one_14():
+    assert len(calendar.snapshot_times(date(2026, 11, 25))) == 26
+    assert len(calendar.snapshot_times(date(2026, 11, 27))) == 14
+
+
+@given(DAYS.filter(calendar.is_session), st.sampled_from(calendar.SNAPSHOT_MINUTES))
+def test_a_snapshot_is_known_by_its_new_york_time(day: date, minutes: int):
+    times = calendar.snapshot_times(day, minutes)
+    assert [calendar.snapshot_of_key(calendar.snapshot_key(at)) for at in times] == times
+    assert {calendar.snapshot_key(at)[:10] for at in times} == {day.isoformat()}
+
+
+@pytest.mark.parametrize("key", ["2026-11-27-13:15", "2026-11-25-09:30", "2026-11-26-10:00", "2026-11-25"])
+def test_what_is_no_moment_of_a_session_is_no_snapshot(key: str):
+    with pytest.raises(ValueError, match=key[:10]):
+        calendar.snapshot_of_key(key)
 
 
 def test_a_session_counts_as_closed_from_its_closing_bell_on():

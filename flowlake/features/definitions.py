@@ -1,6 +1,7 @@
 """The definitions of all features as a table and as `docs/features.md`.
 
-The page is made by `python -m flowlake.features.definitions > docs/features.md`, from the declarations in `flowlake.schemas.feature_list`; a test holds the page equal to the code.
+The page is made by `python -m flowlake.features.definitions > docs/features.md`, from the declarations in
+`flowlake.schemas.feature_list`; a test holds it equal to the code.
 """
 
 from __future__ import annotations

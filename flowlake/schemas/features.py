@@ -1,4 +1,4 @@
-"""Feature tables: a row per underlying and session or snapshot, their definitions, and the index of frozen snapshots."""
+"""Feature tables: a row per underlying and moment, what each feature means, and the index of frozen snapshots."""
 
 from __future__ import annotations
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import dagster as dg
+import polars as pl
 
-from flowlake.defs.partitions import trailing
+from flowlake.defs.partitions import through_today, trailing
 from flowlake.defs.session_asset import Frames, Step, session_asset, session_assets
-from flowlake.detect.day_over_day import day_over_day
+from flowlake.detect.day_over_day import HISTORY_COLUMNS, day_over_day, volume_bins
 from flowlake.detect.pipeline import CALIBRATION_SESSIONS, detect_session
 from flowlake.detect.pre_move import HORIZONS, event_outcomes, event_sessions
 from flowlake.schemas.detection import (
@@ -22,6 +23,7 @@ from flowlake.schemas.detection import (
     TICKER_STATISTICS,
 )
 from flowlake.schemas.monitor import ANOMALIES_DAY_OVER_DAY
+from flowlake.settings import MonitorSettings, get_settings
 
 _CHAIN = ["option_chains", "contract_baselines", "ticker_baselines"]
 _ALGORITHMS = (ANOMALIES_VOLUME, ANOMALIES_OPEN_INTEREST, ANOMALIES_MULTI_STRIKE, ANOMALIES_LOW_VOLUME)
@@ -63,12 +65,30 @@ def detection(step: Step) -> Frames:
 
 
 @session_asset(
-    ANOMALIES_DAY_OVER_DAY, deps=["option_chains", "contract_baselines"], group="events", kinds={"polars", "parquet"}
+    ANOMALIES_DAY_OVER_DAY,
+    deps=[
+        dg.AssetDep("option_chains", partition_mapping=through_today(get_settings().monitor.percentile_sessions)),
+        dg.AssetDep("contract_baselines"),
+    ],
+    group="events",
+    kinds={"polars", "parquet"},
 )
 def anomalies_day_over_day(step: Step) -> Frames:
     """Plain thresholds of the index monitor; shown beside the events, never part of a score."""
+    settings = step.market.settings.monitor
+    history = step.trailing("option_chains", settings.percentile_sessions, HISTORY_COLUMNS)
     chains, normal = step.read("option_chains"), step.read("contract_baselines")
-    return {"anomalies_day_over_day": day_over_day(step.session, chains, normal, step.market.settings.monitor)}
+    found = day_over_day(step.session, chains, normal, settings, volume_bins(history, settings))
+    return {"anomalies_day_over_day": kept_flags(found, settings, step.log)}
+
+
+def kept_flags(found: pl.DataFrame, settings: MonitorSettings, log: Any) -> pl.DataFrame:
+    """The monitor's flags as they are stored: none where the operator only wants them logged."""
+    if settings.store:
+        return found
+    for sentence in found["explanation"]:
+        log.info(sentence)
+    return found.clear()
 
 
 @session_asset(
