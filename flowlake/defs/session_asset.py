@@ -86,8 +86,14 @@ class Step:
 
     def trailing(self, name: str, sessions: int, columns: Sequence[str] | None = None) -> pl.LazyFrame:
         """Table `name` over the `sessions` sessions strictly before this one, those that the lake has."""
-        keys = [day.isoformat() for day in calendar.trailing_sessions(self.session, sessions)]
-        present = [key for key in keys if self.lake.has(name, key)]
+        return self._over(name, calendar.trailing_sessions(self.session, sessions), columns)
+
+    def through(self, name: str, sessions: int, columns: Sequence[str] | None = None) -> pl.LazyFrame:
+        """Table `name` over the `sessions` sessions that end with this one, those that the lake has."""
+        return self._over(name, [*calendar.trailing_sessions(self.session, sessions - 1), self.session], columns)
+
+    def _over(self, name: str, days: Sequence[date], columns: Sequence[str] | None) -> pl.LazyFrame:
+        present = [day.isoformat() for day in days if self.has(name, day)]
         return self.lake.scan(name, partitions=present, columns=columns)
 
 

@@ -69,8 +69,10 @@ def quantiles(session: date, events: pl.DataFrame, statistics: pl.DataFrame) -> 
     if not (judged["session"] == session).any():
         return table.empty()
     ladder = pl.DataFrame({"p": QQ_LADDER})
-    seen = ladder.join(events.select("p_value"), how="cross").group_by("p").agg(
-        observed=(pl.col("p_value") <= pl.col("p")).sum().cast(pl.Int32)
+    seen = (
+        ladder.join(events.select("p_value"), how="cross")
+        .group_by("p")
+        .agg(observed=(pl.col("p_value") <= pl.col("p")).sum().cast(pl.Int32))
     )
     rows = ladder.join(seen, on="p", how="left").with_columns(
         pl.col("observed").fill_null(0), nominal=pl.col("p") * judged.height

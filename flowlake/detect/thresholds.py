@@ -108,6 +108,4 @@ def rule_alarms(
         pl.col("origin").min(),
         universe=pl.col("underlying").n_unique(),
     )
-    return table.conform(
-        pl.concat([plain, ours], how="diagonal").join(stamp, how="cross").select(table.schema.names())
-    )
+    return table.conform(pl.concat([plain, ours], how="diagonal").join(stamp, how="cross").select(table.schema.names()))
