@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import date, datetime, time, timedelta
 from pathlib import Path
 
 import dagster as dg
 
 from flowlake import calendar
+from flowlake.clock import market_clock
 from flowlake.lake import Lake
 from flowlake.settings import Settings, get_settings
 from flowlake.sources.polygon import BlockingPolygonClient
 
-AFTER_CLOSE = timedelta(minutes=20)
 STOCKS_RESET = time(3, 30)
 
 
@@ -38,7 +38,7 @@ class MarketResource(dg.ConfigurableResource):
 
     def as_of(self, session: date) -> datetime | None:
         """The moment a sandbox is asked for: when the session's last delayed quotes are in. None asks for now."""
-        return calendar.session_close(session) + AFTER_CLOSE if self.settings.api.replay else None
+        return calendar.session_close(session) + calendar.CLOSING_WAIT if self.settings.api.replay else None
 
     def stocks_are_reset(self, session: date) -> bool:
         """Whether the vendor has cleared the session's stock snapshot (03:30 New York on the morning after)."""
@@ -55,8 +55,8 @@ class MarketResource(dg.ConfigurableResource):
         return client.list_underlyings(session, as_of=self.as_of(session))
 
     def now(self) -> datetime:
-        """The wall clock, UTC."""
-        return datetime.now(UTC)
+        """The market's time, UTC: the wall clock, unless a simulation set another."""
+        return market_clock(self.settings.clock).now()
 
 
 class ReportsResource(dg.ConfigurableResource):
