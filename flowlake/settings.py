@@ -202,6 +202,97 @@ class MonitorSettings(BaseModel):
         return sorted({name.strip() for name in self.underlyings.split(",") if name.strip()})
 
 
+class EmailSettings(BaseModel):
+    """Alerts by mail: the SMTP server that takes them, and who gets them."""
+
+    host: str | None = Field(default=None, description="SMTP server; empty switches mail off.")
+    port: int = Field(default=587, ge=1, le=65535, description="587 for STARTTLS, 465 for TLS from the start.")
+    security: Literal["starttls", "ssl", "none"] = Field(
+        default="starttls", description="'starttls', 'ssl' (TLS from the start), or 'none' (a local relay only)."
+    )
+    username: str | None = Field(default=None, description="Login; empty sends without one.")
+    password: SecretStr | None = Field(default=None, description="Password or app password of the login.")
+    sender: str = Field(default="flowlake <flowlake@localhost>", description="From address.")
+    recipients: str = Field(default="", description="Comma-separated addresses.")
+    timeout_seconds: float = Field(default=20.0, gt=0, description="Time allowed for each answer of the server.")
+
+
+class PushoverSettings(BaseModel):
+    """Alerts by Pushover."""
+
+    base_url: str = Field(default="https://api.pushover.net", description="API base.")
+    token: SecretStr | None = Field(default=None, description="Application token; empty switches Pushover off.")
+    user: SecretStr | None = Field(default=None, description="User or group key.")
+
+
+class TelegramSettings(BaseModel):
+    """Alerts by a Telegram bot."""
+
+    base_url: str = Field(default="https://api.telegram.org", description="API base.")
+    token: SecretStr | None = Field(default=None, description="Bot token; empty switches Telegram off.")
+    chat_id: str | None = Field(default=None, description="Chat, group or channel the bot writes to.")
+
+
+class AlertSettings(BaseModel):
+    """Which events become messages, when, and through which channels."""
+
+    enabled: bool = Field(default=True, description="Master switch: off decides and sends nothing.")
+    channels: str = Field(
+        default="configured",
+        description="Comma-separated 'email', 'pushover', 'telegram', 'apprise', 'console'; 'configured' is all of "
+        "the first four that have their settings.",
+    )
+    min_score: float = Field(default=7.0, ge=1, le=10, description="Smallest score of an alert.")
+    min_conviction: Literal["NONE", "LOW", "MEDIUM", "HIGH", "EXTREME"] = Field(
+        default="LOW", description="Smallest conviction that is sent; below, an alert is recorded and held."
+    )
+    daily_cap: int = Field(default=20, ge=0, description="Most alerts a session; updates of them do not count.")
+    reserve: int = Field(
+        default=5, ge=0, description="Places of the cap kept for EXTREME, so that a loud morning cannot use them up."
+    )
+    max_updates: int = Field(default=4, ge=0, description="Most updates of one alert; its confirmation comes on top.")
+    update_step: float = Field(default=0.5, gt=0, description="Rise of the score that is worth an update.")
+    cool_down_minutes: float = Field(default=60.0, ge=0, description="Least time between messages about one alert.")
+    quiet_hours: str = Field(
+        default="", description="New York times without messages, '22:00-07:00'; what comes up then is sent after."
+    )
+    quiet_except_extreme: bool = Field(default=True, description="EXTREME is sent in quiet hours all the same.")
+    digest_at: str = Field(
+        default="", description="New York time of a digest of the session's alerts, '16:45'; empty sends none."
+    )
+    watch: str = Field(default="", description="Comma-separated underlyings to be told of; empty is all.")
+    ignore: str = Field(default="", description="Comma-separated underlyings never to be told of.")
+    max_age_sessions: int = Field(
+        default=1, ge=1, description="Sessions an event stays news: a backfill of last month sends nothing."
+    )
+    expire_sessions: int = Field(default=5, ge=1, description="Sessions after which an alert counts as expired.")
+    notify: bool = Field(default=True, description="Tell of failed checks and runs, and late snapshots.")
+    notify_severity: Literal["WARN", "ERROR"] = Field(
+        default="ERROR", description="Smallest severity of a failed check that is told."
+    )
+    notify_cool_down_minutes: float = Field(
+        default=60.0, ge=0, description="Least time between messages about one broken thing; its recovery is told."
+    )
+    snapshot_grace_minutes: float = Field(
+        default=5.0, ge=0, description="How long after it could be taken a snapshot counts as late."
+    )
+    retry_seconds: float = Field(default=30.0, gt=0, description="First pause before a failed message; doubles.")
+    retry_cap_seconds: float = Field(default=900.0, gt=0, description="Longest such pause.")
+    give_up_hours: float = Field(
+        default=24.0, gt=0, description="Age at which a message that cannot be delivered becomes a dead letter."
+    )
+    report_url: str = Field(
+        default="", description="Where the reports folder is served, for links; empty names the file instead."
+    )
+    dagster_url: str = Field(default="http://127.0.0.1:3000", description="The Dagster UI, for links.")
+    email: EmailSettings = Field(default_factory=EmailSettings)
+    pushover: PushoverSettings = Field(default_factory=PushoverSettings)
+    telegram: TelegramSettings = Field(default_factory=TelegramSettings)
+    apprise_urls: SecretStr | None = Field(
+        default=None, description="Comma-separated Apprise URLs (Slack, Discord, ntfy, ... see the Apprise wiki)."
+    )
+
+
 class Settings(BaseSettings):
     """All settings. `Settings()` reads the environment and `.env` of the working directory."""
 
@@ -231,6 +322,7 @@ class Settings(BaseSettings):
     monitor: MonitorSettings = Field(default_factory=MonitorSettings)
     edgar: EdgarSettings = Field(default_factory=EdgarSettings)
     congress: CongressSettings = Field(default_factory=CongressSettings)
+    alerts: AlertSettings = Field(default_factory=AlertSettings)
 
 
 SANDBOX_ENV = "sandbox.env"
