@@ -80,11 +80,6 @@ def quantiles(session: date, events: pl.DataFrame, statistics: pl.DataFrame) -> 
     return table.conform(rows.join(_stamp(session, statistics), how="cross").select(table.schema.names()))
 
 
-def departures(rows: pl.DataFrame) -> pl.DataFrame:
-    """Rows of CALIBRATION that leave the band over all underlyings: what a person should look at."""
-    return rows.filter(pl.col("activity") == OVERALL, pl.col("verdict").is_in([TOO_MANY, TOO_FEW]))
-
-
 def _counted(session: date, events: pl.DataFrame, statistics: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
     """Events, and the underlyings that were ranked with their activity, of the sessions up to `session` with both."""
     ranked = events.filter(pl.col("session") <= session)

@@ -126,7 +126,7 @@ def _operator_row(path: Path, line: int, row: dict[str, str | None]) -> dict[str
         except ValueError as error:
             raise UnreadableEvents(f"{path}, line {line}: {name} {text!r} {remedy}") from error
 
-    kind = read("kind", _one_of(KINDS), f"is not one of {', '.join(KINDS)}")
+    kind = str(read("kind", _one_of(KINDS), f"is not one of {', '.join(KINDS)}"))
     announced_at = read("announced_at", _moment, "is not a time with its offset, such as 2026-06-01T07:30:00-04:00")
     return {
         "underlying": read("underlying", _ticker, "is not a ticker in capitals"),

@@ -37,9 +37,16 @@ MACROS = (
     Macro(
         name="events_on",
         parameters=("on_session",),
-        tables=("scored_events",),
-        description="events_on(session): the scored events of a session, highest score first.",
-        query="SELECT * FROM scored_events WHERE session = CAST(on_session AS DATE) ORDER BY score DESC",
+        tables=("scored_events", "event_status"),
+        description=(
+            "events_on(session): the scored events of a session, highest score first, with the status that the next "
+            "morning's open interest gave them."
+        ),
+        query=(
+            "SELECT e.* REPLACE (coalesce(s.status, e.status) AS status), s.oi_change, s.oi_confirmation, "
+            "s.explanation AS status_explanation FROM scored_events AS e LEFT JOIN event_status AS s USING (event_id) "
+            "WHERE e.session = CAST(on_session AS DATE) ORDER BY e.score DESC, e.rank"
+        ),
     ),
 )
 """Parameters are named so that no column of a table hides them."""

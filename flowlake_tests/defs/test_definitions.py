@@ -30,7 +30,12 @@ PIPELINE = {
         "anomalies_low_volume",
         "calibration_bins",
         "ticker_statistics",
+        "known_events",
     },
+    "known_events": {"corporate_actions", "option_chains"},
+    "event_status": {"option_chains", "corporate_actions", "scored_events"},
+    "calibration": {"scored_events", "ticker_statistics"},
+    "rule_alarms": {"option_chains", "contract_baselines", "scored_events"},
     "anomalies_day_over_day": {"option_chains", "contract_baselines"},
     "event_outcomes": {"option_chains", "corporate_actions", "scored_events"},
     "iv_surface": {"option_chains"},
@@ -43,6 +48,10 @@ PIPELINE = {
         "scored_events",
         "anomalies_day_over_day",
         "event_outcomes",
+        "event_status",
+        "known_events",
+        "calibration",
+        "rule_alarms",
     },
 }
 """Each asset of the spine with what it is made from; a change of the graph shows here."""

@@ -1,4 +1,4 @@
-"""Stage 4, beside the events: what is publicly known, what the morning confirms, and whether alarms keep their promise."""
+"""Stage 4, beside the events: what is publicly known, what the morning confirms, whether alarms keep their promise."""
 
 from __future__ import annotations
 
@@ -67,23 +67,22 @@ def event_status(step: Step) -> Frames:
 def calibration(step: Step) -> Frames:
     """Counts over this session and those before it."""
     settings = step.market.settings.calibration
-    both = [
-        step.through(name, settings.sessions, columns=columns).collect()
-        for name, columns in (
-            ("scored_events", ["session", "underlying", "p_value", "conviction"]),
-            ("ticker_statistics", ["session", "underlying", "activity", "llr_total", "available_at", "origin"]),
-        )
-    ]
+    events = step.through(
+        "scored_events", settings.sessions, columns=["session", "underlying", "p_value", "conviction"]
+    ).collect()
+    statistics = step.through(
+        "ticker_statistics",
+        settings.sessions,
+        columns=["session", "underlying", "activity", "llr_total", "available_at", "origin"],
+    ).collect()
     return {
-        "calibration": alarms.calibration(step.session, *both, settings),
-        "calibration_qq": alarms.quantiles(step.session, *both),
+        "calibration": alarms.calibration(step.session, events, statistics, settings),
+        "calibration_qq": alarms.quantiles(step.session, events, statistics),
     }
 
 
-@session_asset(
-    RULE_ALARMS, deps=["option_chains", "contract_baselines", "scored_events"], group="events", kinds=_KINDS
-)
+@session_asset(RULE_ALARMS, deps=["option_chains", "contract_baselines", "scored_events"], group="events", kinds=_KINDS)
 def rule_alarms(step: Step) -> Frames:
     """How loud plain thresholds would be on the same session."""
-    tables = (step.read(name) for name in ("option_chains", "contract_baselines", "scored_events"))
-    return {"rule_alarms": thresholds.rule_alarms(*tables, step.market.settings.rules)}
+    chains, baselines, events = map(step.read, ("option_chains", "contract_baselines", "scored_events"))
+    return {"rule_alarms": thresholds.rule_alarms(chains, baselines, events, step.market.settings.rules)}

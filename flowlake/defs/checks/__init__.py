@@ -14,6 +14,10 @@ CHECKED_TABLES = (
     "ticker_baselines",
     "scored_events",
     "event_outcomes",
+    "event_status",
+    "known_events",
+    "calibration",
+    "rule_alarms",
 )
 """Tables whose session is checked before what is downstream may run."""
 
