@@ -6,6 +6,7 @@ What people do outside the Dagster UI.
 from __future__ import annotations
 
 import logging
+import os
 import signal
 import sys
 import time
@@ -248,6 +249,30 @@ def evaluate(
         )
     console.print(summary.markdown(summary.sections(results)), highlight=False, soft_wrap=True, markup=False)
     console.print(f"Report: {output / 'evaluation.html'}")
+
+
+@app.command()
+def serve(
+    host: Annotated[str, typer.Option(help="Address to listen on; any but loopback needs a token.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="Port; 0 takes any free one.", min=0, max=65535)] = 8700,
+    token_env: Annotated[
+        str, typer.Option(help="Environment variable that holds the token.")
+    ] = "FLOWLAKE_SERVE__TOKEN",
+) -> None:
+    """Serve the reports and the read-only API (/api) until interrupted."""
+    from pydantic import SecretStr
+
+    from flowlake.serve.auth import TOKEN_VARIABLE
+    from flowlake.serve.server import LakeServer
+
+    settings = get_settings()
+    given = os.environ.get(token_env)
+    token = settings.serve.token if token_env == TOKEN_VARIABLE else SecretStr(given) if given else None
+    server = LakeServer(settings, host=host, port=port, token=token, token_variable=token_env)
+    who = "anybody on this machine" if server.door.token is None else f"whoever shows the token in {token_env}"
+    server.serve(
+        on_ready=lambda url: print(f"Reports on {url}/, API on {url}/api, for {who} (stop with Ctrl-C)", flush=True)
+    )
 
 
 # --- looking after it -------------------------------------------------------------------------------------------------
