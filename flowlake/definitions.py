@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dagster as dg
 
-from flowlake.defs import jobs, schedules
+from flowlake.defs import alerts, jobs, schedules
 from flowlake.defs.assets import ASSETS, insiders
 from flowlake.defs.checks import CHECKS
 from flowlake.defs.loggers import plain_logger
@@ -20,7 +20,7 @@ defs = dg.Definitions(
         schedules.retention_schedule,
         *insiders.SCHEDULES,
     ],
-    sensors=insiders.SENSORS,
+    sensors=[*insiders.SENSORS, *alerts.SENSORS],
     resources=dict(resources()),
     loggers={"plain": plain_logger},
     # A session is a chain of short steps over shared data: one process beats a process (and its imports) per step.

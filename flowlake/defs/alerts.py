@@ -4,8 +4,6 @@ A look takes seconds and sends at once: a run of its own would cost more time th
 the ledger, so a cursor only saves reading.
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
