@@ -14,7 +14,7 @@ from flowlake.defs.resources import resources
 defs = dg.Definitions(
     assets=[*ASSETS, *intraday_assets.ASSETS, *insiders.ASSETS],
     asset_checks=[*CHECKS, *insiders.CHECKS],
-    jobs=[jobs.end_of_day, jobs.closing_snapshot, jobs.retention, *intraday.JOBS, *insiders.JOBS],
+    jobs=[jobs.end_of_day, jobs.closing_snapshot, jobs.events, jobs.retention, *intraday.JOBS, *insiders.JOBS],
     schedules=[
         schedules.closing_snapshot_schedule,
         schedules.end_of_day_schedule,
