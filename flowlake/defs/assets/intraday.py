@@ -7,6 +7,7 @@ import dagster as dg
 import polars as pl
 
 from flowlake.defs import passes
+from flowlake.defs.assets.events import kept_flags
 from flowlake.defs.assets.market import KINDS, same_origin
 from flowlake.defs.partitions import SNAPSHOTS
 from flowlake.defs.resources import LakeResource, MarketResource
@@ -160,7 +161,8 @@ def _monitor(step: Step, chains: pl.DataFrame, normal: pl.DataFrame) -> Frames:
     earlier = None if nearest is None else (nearest, step.lake.read("intraday_chains", polls[nearest]))
     bins = step.same_time("monitor_volume_bins", settings.percentile_sessions)
     poll = intraday_flags(step.snapshot.at, chains, earlier, normal, settings, bins.collect(), first_day=not polls)
-    return {"intraday_day_over_day": poll.flags, "monitor_polls": poll.polls, "monitor_volume_bins": poll.bins}
+    flags = kept_flags(poll.flags, settings, step.log)
+    return {"intraday_day_over_day": flags, "monitor_polls": poll.polls, "monitor_volume_bins": poll.bins}
 
 
 @dg.asset(
