@@ -158,7 +158,8 @@ MACROS = (
             "avg((signed_return > 0)::INT) AS share_in_direction, avg(signed_return) AS mean_signed_return, "
             "median(signed_return) AS median_signed_return, avg(z) AS mean_z, "
             "avg(oi_confirmation) AS mean_oi_confirmation, origin FROM event_outcomes "
-            "WHERE horizon_sessions = at_horizon AND direction <> 'neutral' GROUP BY conviction, horizon_sessions, origin "
+            "WHERE horizon_sessions = at_horizon AND direction <> 'neutral' "
+            "GROUP BY conviction, horizon_sessions, origin "
             "ORDER BY array_position(['EXTREME', 'HIGH', 'MEDIUM', 'LOW', 'NONE'], conviction)"
         ),
     ),
