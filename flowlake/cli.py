@@ -19,7 +19,7 @@ from rich.console import Console
 from rich.table import Table as Grid
 
 from flowlake import calendar, services
-from flowlake.commands import automation, intraday
+from flowlake.commands import alerts, automation, intraday
 from flowlake.settings import SANDBOX_ENV, get_settings
 
 if TYPE_CHECKING:
@@ -31,6 +31,7 @@ sandbox = typer.Typer(no_args_is_help=True, help="The local market that speaks t
 app.add_typer(sandbox, name="sandbox")
 app.add_typer(intraday.app, name="intraday")
 app.add_typer(automation.app, name="automation")
+app.add_typer(alerts.app, name="alerts")
 
 console = Console()
 END_OF_DAY = "end_of_day"
@@ -336,11 +337,13 @@ def retention(
 
 
 @app.command()
-def doctor() -> None:
-    """Check key, plan, clock, disk and lake, and say in words what will and what will not work."""
+def doctor(
+    send: Annotated[bool, typer.Option(help="Also send a sample through every alert channel.")] = False,
+) -> None:
+    """Check key, plan, clock, disk, lake and alert channels, and say what will and what will not work."""
     from flowlake.doctor import examine
 
-    findings = examine(get_settings(), now=datetime.now(UTC))
+    findings = examine(get_settings(), now=datetime.now(UTC), send=send)
     for finding in findings:
         mark = "[green]ok[/]" if finding.ok else "[bold red]!![/]"
         console.print(f"{mark:>4}  {finding.what}: {finding.says}", highlight=False)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dagster as dg
 
-from flowlake.defs import intraday, jobs, schedules
+from flowlake.defs import alerts, intraday, jobs, schedules
 from flowlake.defs.assets import ASSETS, insiders
 from flowlake.defs.assets import intraday as intraday_assets
 from flowlake.defs.checks import CHECKS
@@ -22,7 +22,7 @@ defs = dg.Definitions(
         *intraday.SCHEDULES,
         *insiders.SCHEDULES,
     ],
-    sensors=[*intraday.SENSORS, *insiders.SENSORS],
+    sensors=[*intraday.SENSORS, *insiders.SENSORS, *alerts.SENSORS],
     resources=dict(resources()),
     loggers={"plain": plain_logger},
     # A session is a chain of short steps over shared data: one process beats a process (and its imports) per step.

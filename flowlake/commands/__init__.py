@@ -1,1 +1,1 @@
-"""Command groups of `flowlake`, a module each."""
+"""Command groups of `flowlake`, one module per area."""
