@@ -1,4 +1,4 @@
-"""The assets, a module a stage: market, chains, baselines, events, published."""
+"""The assets, a module a stage: market, chains, baselines, events, published, pages."""
 
 from __future__ import annotations
 
@@ -7,7 +7,15 @@ from flowlake.defs.assets.chains import iv_surface, option_chains
 from flowlake.defs.assets.events import anomalies_day_over_day, detection, outcomes
 from flowlake.defs.assets.lifecycle import calibration, event_status, known_events, rule_alarms
 from flowlake.defs.assets.market import corporate_actions, raw_option_snapshots, raw_stock_snapshots
-from flowlake.defs.assets.published import daily_report, duckdb_catalog
+from flowlake.defs.assets.pages import (
+    archive_index,
+    daily_report,
+    history_page,
+    market_page,
+    monitor_page,
+    ticker_pages,
+)
+from flowlake.defs.assets.published import duckdb_catalog
 
 ASSETS = [
     raw_stock_snapshots,
@@ -26,5 +34,10 @@ ASSETS = [
     rule_alarms,
     daily_report,
     duckdb_catalog,
+    ticker_pages,
+    market_page,
+    history_page,
+    monitor_page,
+    archive_index,
 ]
 """Every asset of the code location."""
