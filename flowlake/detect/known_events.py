@@ -47,9 +47,14 @@ class UnreadableEvents(ValueError):
 
 
 def known_events(
-    session: date, actions: pl.DataFrame | None = None, operator: pl.DataFrame | None = None, *, origin: str
+    session: date,
+    actions: pl.DataFrame | None = None,
+    operator: pl.DataFrame | None = None,
+    *,
+    origin: str,
+    by: datetime | None = None,
 ) -> pl.DataFrame:
-    """KNOWN_EVENTS of `session`: what was announced by its close and lies within 60 sessions of it.
+    """KNOWN_EVENTS of `session`: what was announced by its close (or `by` a moment in it), within 60 sessions of it.
 
     `actions` is CORPORATE_ACTIONS of the session, `operator` what `read_operator_events` returned. Where two sources
     tell of one event, the one that was announced first is kept.
@@ -60,7 +65,7 @@ def known_events(
     parts += [operator.select(list(_COLUMNS))] if operator is not None else []
     days = calendar.trailing_sessions(session, WRITTEN_SESSIONS)
     first, last = days[0] if days else session, calendar.next_session(session, WRITTEN_SESSIONS)
-    announced = (pl.col("announced_at") <= calendar.session_close(session)).fill_null(True)
+    announced = (pl.col("announced_at") <= (by or calendar.session_close(session))).fill_null(True)
     near = (
         pl.concat(parts)
         .filter(announced, pl.col("event_on").is_between(first, last))

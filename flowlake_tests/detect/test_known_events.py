@@ -116,6 +116,14 @@ def test_an_event_counts_only_once_it_was_announced(tmp_path: Path):
     assert told_of(calendar.next_session(SESSION), operator=deal) == ["deal on 2026-06-11"]
 
 
+def test_within_a_session_only_what_was_announced_by_then_counts(tmp_path: Path):
+    deal = operator(tmp_path, "ABC,2026-06-10,deal,2026-06-10T11:00:00-04:00,")
+    for hour, height in ((14, 0), (15, 1), (16, 1)):
+        by = datetime(2026, 6, 10, hour, tzinfo=UTC)
+        found = known_events.known_events(SESSION, operator=deal, origin="simulated", by=by)
+        assert found.filter(pl.col("kind") == "deal").height == height
+
+
 def test_an_action_declared_later_is_not_known_yet():
     split = action("split", date(2026, 6, 12), declared_on=date(2026, 6, 11))
     assert known(SESSION, actions=split).is_empty()
