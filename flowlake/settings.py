@@ -293,6 +293,14 @@ class AlertSettings(BaseModel):
     )
 
 
+class QualitySettings(BaseModel):
+    """Data quality beyond the row invariants, which are always on."""
+
+    suites: bool = Field(
+        default=True, description="Hold published tables against Great Expectations suites; never stops a run."
+    )
+
+
 class Settings(BaseSettings):
     """All settings. `Settings()` reads the environment and `.env` of the working directory."""
 
@@ -320,6 +328,7 @@ class Settings(BaseSettings):
     intraday: IntradaySettings = Field(default_factory=IntradaySettings)
     clock: ClockSettings = Field(default_factory=ClockSettings)
     monitor: MonitorSettings = Field(default_factory=MonitorSettings)
+    quality: QualitySettings = Field(default_factory=QualitySettings)
     edgar: EdgarSettings = Field(default_factory=EdgarSettings)
     congress: CongressSettings = Field(default_factory=CongressSettings)
     alerts: AlertSettings = Field(default_factory=AlertSettings)
