@@ -301,6 +301,72 @@ class QualitySettings(BaseModel):
     )
 
 
+class ConfirmationSettings(BaseModel):
+    """When the next morning's open interest confirms or withdraws an event."""
+
+    confirmed_share: float = Field(
+        default=0.4, gt=0, le=1, description="Opened share of the leading lines' volume from which it is confirmed."
+    )
+    withdrawn_share: float = Field(
+        default=0.1, ge=-1, lt=1, description="Opened share up to which it is withdrawn; in between it is unclear."
+    )
+    min_known_share: float = Field(
+        default=0.5, ge=0, le=1, description="Least share of that volume whose open interest must be known."
+    )
+
+    @model_validator(mode="after")
+    def _ordered(self) -> ConfirmationSettings:
+        if self.withdrawn_share >= self.confirmed_share:
+            raise ValueError(
+                f"withdrawn_share {self.withdrawn_share} must be below confirmed_share {self.confirmed_share}"
+            )
+        return self
+
+
+class CalibrationSettings(BaseModel):
+    """How promised and observed alarms are compared."""
+
+    sessions: int = Field(default=60, ge=1, description="Sessions counted, the newest included.")
+    lowest_ratio: float = Field(default=0.8, gt=0, lt=1, description="Observed / promised below which a check warns.")
+    highest_ratio: float = Field(default=1.25, gt=1, description="Observed / promised above which a check warns.")
+
+
+class IntradayDetectionSettings(BaseModel):
+    """When a snapshot is judged by snapshots of the same time of day."""
+
+    same_time_sessions: int = Field(
+        default=10, ge=2, description="Earlier sessions with a snapshot at that time before they are the null."
+    )
+    profile_sessions: int = Field(
+        default=5, ge=1, description="Sessions from which the volume profile of a day is measured, not assumed."
+    )
+
+
+class RuleSettings(BaseModel):
+    """Plain thresholds of the earlier system, kept for comparison; they feed no score."""
+
+    z_score: float = Field(default=3.0, gt=0, description="20-session z-score of a contract's volume.")
+    volume_oi: float = Field(default=1.25, gt=0, description="Volume over open interest of a contract.")
+    volume_floor: int = Field(default=100, ge=0, description="Contracts a line must trade for any rule.")
+    volume_oi_volume: int = Field(default=500, ge=0, description="Contracts a line must exceed for volume_oi.")
+    open_interest_floor: int = Field(default=100, ge=0, description="Open interest a line must exceed for volume_oi.")
+    price_floor: float = Field(default=0.10, ge=0, description="USD per share a line must exceed for volume_oi.")
+    premium_floor: float = Field(default=100_000.0, ge=0, description="Premium in USD of the fixed floors.")
+
+
+class KnownEventsSettings(BaseModel):
+    """Earnings, deals and other scheduled events, and how near they explain activity."""
+
+    operator_csv: Path | None = Field(
+        default=None,
+        description="CSV with underlying, event_on, kind (earnings or deal), announced_at, and optionally description.",
+    )
+    earnings_sessions: int = Field(default=5, ge=0, description="Sessions around earnings that are annotated.")
+    ex_dividend_sessions: int = Field(default=2, ge=0, description="Sessions up to an ex-dividend day.")
+    rebalance_sessions: int = Field(default=1, ge=0, description="Sessions up to an index rebalance.")
+    deal_sessions: int = Field(default=60, ge=0, description="Sessions after a deal was announced.")
+
+
 class Settings(BaseSettings):
     """All settings. `Settings()` reads the environment and `.env` of the working directory."""
 
@@ -329,6 +395,11 @@ class Settings(BaseSettings):
     clock: ClockSettings = Field(default_factory=ClockSettings)
     monitor: MonitorSettings = Field(default_factory=MonitorSettings)
     quality: QualitySettings = Field(default_factory=QualitySettings)
+    confirmation: ConfirmationSettings = Field(default_factory=ConfirmationSettings)
+    calibration: CalibrationSettings = Field(default_factory=CalibrationSettings)
+    intraday_detection: IntradayDetectionSettings = Field(default_factory=IntradayDetectionSettings)
+    rules: RuleSettings = Field(default_factory=RuleSettings)
+    known_events: KnownEventsSettings = Field(default_factory=KnownEventsSettings)
     edgar: EdgarSettings = Field(default_factory=EdgarSettings)
     congress: CongressSettings = Field(default_factory=CongressSettings)
     alerts: AlertSettings = Field(default_factory=AlertSettings)

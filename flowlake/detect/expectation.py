@@ -56,6 +56,7 @@ def lines(chains: pl.DataFrame, contract_baselines: pl.DataFrame, ticker_baselin
     `MIN_BASELINE_SESSIONS` sessions of history, or as few since a split listed all their contracts anew. Adds `delta`
     (ours, else the vendor's), `new_listing`, `delta_class`, `dte_class`, `weight` (see `LEVERAGE_WEIGHTS`), and
     `opened`: yesterday's open-interest rise, null where unknown or larger than the volume that could have caused it.
+    `ticker_day_mean` is a whole day's volume also where the other means are rescaled to a part of it.
     """
     history = contract_baselines.drop("session", "underlying", "available_at", "origin")
     settled = pl.col("sessions_since_split").fill_null(MIN_BASELINE_SESSIONS) >= MIN_BASELINE_SESSIONS
@@ -65,6 +66,7 @@ def lines(chains: pl.DataFrame, contract_baselines: pl.DataFrame, ticker_baselin
         "return_std",
         "sessions_since_split",
         ticker_volume_mean="volume_mean_20",
+        ticker_day_mean="volume_mean_20",
         ticker_call_mean="call_volume_mean_20",
         ticker_put_mean="put_volume_mean_20",
         ticker_premium_mean="premium_mean_usd_20",
@@ -102,12 +104,19 @@ def _leverage_weight() -> pl.Expr:
 
 
 def expect(
-    frame: pl.DataFrame, observed: str, mean: str, n: str, name: str, profile: str | None = None
+    frame: pl.DataFrame,
+    observed: str,
+    mean: str,
+    n: str,
+    name: str,
+    profile: str | None = None,
+    smallest_factor: float = SMALLEST_FACTOR,
 ) -> pl.DataFrame:
     """`frame` (as `lines` returns it) with `{name}_expected`, `{name}_deviance` and `{name}_bucket`.
 
     `observed` is the counted column (null: not judged, deviance null), `mean` and `n` its trailing mean and sessions,
-    `profile` the usual count of contracts standing where this one stands today, if known.
+    `profile` the usual count of contracts standing where this one stands today, if known; the rest-of-chain factor is
+    held above `smallest_factor`.
     The deviance is 0 where no more than expected was observed.
     """
     chain = frame["underlying"].rle_id().to_numpy().astype(np.intp)
@@ -121,7 +130,7 @@ def expect(
     rest_seen = _per_group(chain, seen) - _neighbourhood(series, seen)
     rest_usual = _per_group(chain, usual) - _neighbourhood(series, usual)
     factor = (rest_seen + REST_PSEUDO_CONTRACTS) / (rest_usual + REST_PSEUDO_CONTRACTS)
-    expected = usual * np.maximum(factor, SMALLEST_FACTOR)
+    expected = usual * np.maximum(factor, smallest_factor)
     activity = buckets.activity_class(usual, frame["new_listing"].fill_null(True).to_numpy())
     deviance = root_deviance(seen, expected, _dispersion(frame, usual, activity))
     bucket = (

@@ -66,7 +66,7 @@ def series(lines: pl.DataFrame) -> pl.DataFrame:
 
 
 def _illiquid() -> pl.Expr:
-    return pl.col("ticker_volume_mean") <= LARGEST_TICKER_VOLUME
+    return pl.col("ticker_day_mean") <= LARGEST_TICKER_VOLUME
 
 
 def _explain(row: findings.Row) -> str:

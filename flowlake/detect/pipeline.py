@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import date
 
@@ -65,16 +66,35 @@ def detect_session(
     before it (empty frames at the start of a lake). A row of `session` or later in them raises `FutureData`. With no
     history nothing is flagged and nothing fails: baselines need 5 sessions, p-values one session more, ranks another.
     """
+    lines = expectation.lines(chains, contract_baselines, ticker_baselines)
+    return detect_lines(session, lines, chains, trailing_bins, trailing_statistics)
+
+
+def detect_lines(
+    session: date,
+    lines: pl.DataFrame,
+    chains: pl.DataFrame,
+    trailing_bins: pl.DataFrame,
+    trailing_statistics: pl.DataFrame,
+    *,
+    smallest_factor: float = expectation.SMALLEST_FACTOR,
+    unmeasured: Collection[str] = (),
+) -> Detection:
+    """`detect_session` from `lines` on (as `expectation.lines` returns them).
+
+    The rest-of-chain factor is held above `smallest_factor`; columns of `sides.EVIDENCE` in `unmeasured` do not count.
+    """
     for trailing in (trailing_bins, trailing_statistics):
         _require_past(trailing, session)
-    lines = expectation.lines(chains, contract_baselines, ticker_baselines)
-    lines = expectation.expect(lines, "volume", "volume_mean_20", "volume_n_20", "volume", "profile_volume_mean")
+    usual = ("volume", "volume_mean_20", "volume_n_20", "volume", "profile_volume_mean")
+    lines = expectation.expect(lines, *usual, smallest_factor=smallest_factor)
     lines = expectation.expect(lines, "opened", "oi_change_opened_mean_20", "oi_change_n_20", "open_interest")
     bins = pl.concat([null.histogram(lines, name) for name in ("volume", "open_interest")])
     for name in ("volume", "open_interest"):
         lines = null.line_p_values(lines, name, null.line_null(trailing_bins, name))
     lines = lookalikes.annotate(lines)
-    weighed = scoring.weigh(sides.compare(sides.side_evidence(lines), trailing_statistics))
+    evidence = sides.side_evidence(lines).with_columns(pl.lit(None, pl.Float64).alias(name) for name in unmeasured)
+    weighed = scoring.weigh(sides.compare(evidence, trailing_statistics))
     found = {table: algorithm.anomalies(lines, weighed) for table, algorithm in ALGORITHMS.items()}
     anomalies = pl.concat(frame.select("underlying", "right", "algorithm") for frame in found.values())
     stamp = chains.select(

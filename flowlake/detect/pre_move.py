@@ -8,6 +8,7 @@ from datetime import date
 import polars as pl
 
 from flowlake import calendar, schemas
+from flowlake.detect.confirmation import open_interest_change
 from flowlake.detect.splits import rescaled
 from flowlake.options.splits import known_splits
 
@@ -45,7 +46,8 @@ def event_outcomes(
         spot_now=pl.col("spot").max(), available_at=pl.col("available_at").max(), origin=pl.col("origin").first()
     )
     rows = rescaled(pl.concat(parts), known_splits(actions), session).join(now, on="underlying", how="inner")
-    confirmation = _confirmation(rows.filter(pl.col("horizon_sessions") == 1, pl.col("ratio") == 1.0), chains)
+    unsplit = rows.filter(pl.col("horizon_sessions") == 1, pl.col("ratio") == 1.0)
+    confirmation = open_interest_change(unsplit, chains).select("event_id", "oi_change", "oi_confirmation")
     sign = pl.col("direction").replace_strict(SIGN, return_dtype=pl.Float64)
     sigma = pl.col("return_std") * pl.col("horizon_sessions").cast(pl.Float64).sqrt()
     outcomes = (
@@ -61,23 +63,3 @@ def event_outcomes(
     at_start = pl.col("horizon_sessions") == 1
     outcomes = outcomes.with_columns(pl.when(at_start).then(pl.col("oi_change", "oi_confirmation")))
     return table.conform(outcomes.select(list(table.schema)))
-
-
-def _confirmation(rows: pl.DataFrame, chains: pl.DataFrame) -> pl.DataFrame:
-    """Per event: how much the open interest of its lines rose overnight, in contracts and per contract traded."""
-    lines = rows.select("event_id", "contracts").explode("contracts").unnest("contracts")
-    morning = chains.filter(pl.col("basis") != "aggregates").select("contract_id", interest_now="open_interest")
-    return (
-        lines.join(morning, on="contract_id", how="inner")
-        .drop_nulls(["interest_now", "open_interest"])
-        .group_by("event_id")
-        .agg(
-            oi_change=(pl.col("interest_now") - pl.col("open_interest")).sum().cast(pl.Int64),
-            traded=pl.col("volume").sum(),
-        )
-        .select(
-            "event_id",
-            "oi_change",
-            oi_confirmation=pl.when(pl.col("traded") > 0).then(pl.col("oi_change") / pl.col("traded")),
-        )
-    )

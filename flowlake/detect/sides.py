@@ -95,7 +95,9 @@ def _context(lines: pl.DataFrame) -> pl.DataFrame:
             pl.col("open_interest").get(leading).alias("leading_interest"),
             pl.when(described & (iv_weight > 0)).then(weighted_iv / iv_weight).alias("iv_change"),
             usual_side.first().alias("usual_volume"),
-            pl.col("ticker_volume_mean", "ticker_premium_mean", "spot", "previous_spot", "return_std").first(),
+            pl.col(
+                "ticker_volume_mean", "ticker_day_mean", "ticker_premium_mean", "spot", "previous_spot", "return_std"
+            ).first(),
             pl.col("index_or_etf").first(),
         )
     )
@@ -104,7 +106,7 @@ def _context(lines: pl.DataFrame) -> pl.DataFrame:
     return (
         sides.with_columns(chain_volume=chain_volume)
         .with_columns(
-            activity=buckets.ticker_class(pl.col("ticker_volume_mean")),
+            activity=buckets.ticker_class(pl.col("ticker_day_mean")),
             premium_ratio=((pl.col("excess_premium") + 1.0) / (pl.col("ticker_premium_mean") + 1.0)).log10(),
             volume_oi_ratio=((pl.col("leading_volume") + 1) / (pl.col("leading_interest") + 1)).log10(),
             dominance=((pl.col("leading_excess") + 1.0) / (pl.col("ticker_volume_mean") + 1.0)).log10(),

@@ -3,32 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date
-from functools import cache
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import polars as pl
 
 from flowlake.detect.scoring import CONVICTIONS, FULL_UNIVERSE
 from flowlake.report.charts import Factor, chain_picture, factor_bars, surface_picture
-
-if TYPE_CHECKING:
-    from jinja2 import Environment
+from flowlake.report.html import About, render
+from flowlake.report.ticker import by_event
 
 PICTURED_EVENTS = 60
 """Events that get a chain picture; beyond, the table and the factors remain, so that a page stays under 10 MB."""
 
 DETAILED_RANK = 10
 """Events down to this rank are explained even below LOW conviction, so that a quiet or small market can be judged."""
-
-ORIGIN_NOTES = {
-    "simulated": "Simulated market: every price, trade and event on this page was generated. It shows how the "
-    "software works, not what any company's options did.",
-    "recorded": "Recorded sessions replayed through the pipeline.",
-    "vendor": "Vendor data, delayed as the subscription provides.",
-}
 
 
 @dataclass(frozen=True)
@@ -45,7 +35,11 @@ class QualityNote:
 
 @dataclass(frozen=True)
 class DailyReport:
-    """Everything the page shows of `session`; frames are lake tables of that session."""
+    """Everything the page shows of `session`; frames are lake tables of that session.
+
+    `statuses` are `event_status` rows of this session (about the one before) and, once known, of the next (about this
+    one); `insiders` are `event_insiders`; `incidents` are `data_incidents`.
+    """
 
     session: date
     events: pl.DataFrame
@@ -55,6 +49,9 @@ class DailyReport:
     coverage: pl.DataFrame
     quality: Sequence[QualityNote]
     quarantined: int
+    statuses: pl.DataFrame = field(default_factory=pl.DataFrame)
+    insiders: pl.DataFrame = field(default_factory=pl.DataFrame)
+    incidents: pl.DataFrame = field(default_factory=pl.DataFrame)
 
     @property
     def origin(self) -> str:
@@ -63,25 +60,43 @@ class DailyReport:
 
 
 def render_daily(report: DailyReport) -> str:
-    """The session's page as one self-contained HTML document: styles and pictures inline, no network, no scripts."""
-    return _environment().get_template("daily.html.j2").render(_context(report))
+    """The session's page as one self-contained HTML document: styles, pictures and script inline, no network."""
+    named = report.events.filter(pl.col("conviction") != "NONE")
+    about = About(
+        kind="daily",
+        title=f"Daily report, {report.session:%A %-d %B %Y}",
+        origin=report.origin,
+        session=report.session.isoformat(),
+        names=named.sort("rank")["underlying"].to_list(),
+        summary=f"{named.height} events reached a conviction level",
+    )
+    return render("daily.html.j2", about, _context(report))
 
 
 def _context(report: DailyReport) -> dict[str, Any]:
     return {
         "session": report.session,
-        "origin": report.origin,
-        "origin_note": ORIGIN_NOTES.get(report.origin, ""),
         "summary": market_summary(report.chains),
         "convictions": conviction_counts(report.events),
         "unlisted": report.events.height - _detailed(report.events).height,
-        "events": [_event(row, report, number) for number, row in enumerate(_detailed(report.events).to_dicts())],
+        "events": _events(report),
         "outcomes": _judged_first(report.outcomes).to_dicts(),
         "coverage": _coverage(report.coverage),
         "quality": sorted(report.quality, key=lambda note: (note.passed, note.severity, note.table, note.name)),
         "quarantined": report.quarantined,
         "flagged": _flagged(report.chains),
+        "incidents": report.incidents.to_dicts(),
+        "verdicts": _verdicts(report),
     }
+
+
+def _verdicts(report: DailyReport) -> list[dict[str, Any]]:
+    """What this morning's open interest says of the events of the session before, those that reached a level."""
+    if report.statuses.is_empty():
+        return []
+    order = pl.col("conviction").replace_strict({level: at for at, (level, _) in enumerate(CONVICTIONS)}, default=9)
+    told = report.statuses.filter(pl.col("session") == report.session, pl.col("conviction") != "NONE")
+    return told.sort(order, "underlying").to_dicts()
 
 
 def market_summary(chains: pl.DataFrame) -> dict[str, Any]:
@@ -113,6 +128,18 @@ def conviction_counts(events: pl.DataFrame) -> list[dict[str, Any]]:
 
 def _detailed(events: pl.DataFrame) -> pl.DataFrame:
     return events.filter((pl.col("conviction") != "NONE") | (pl.col("rank") <= DETAILED_RANK)).sort("rank")
+
+
+def _events(report: DailyReport) -> list[dict[str, Any]]:
+    status = by_event(report.statuses)
+    insiders: dict[str, list[dict[str, Any]]] = {}
+    for row in report.insiders.iter_rows(named=True):
+        insiders.setdefault(row["event_id"], []).append(row)
+    return [
+        _event(row, report, number)
+        | {"confirmation": status.get(row["event_id"]), "insiders": insiders.get(row["event_id"], [])}
+        for number, row in enumerate(_detailed(report.events).to_dicts())
+    ]
 
 
 def _event(row: dict[str, Any], report: DailyReport, number: int) -> dict[str, Any]:
@@ -153,43 +180,3 @@ def _flagged(chains: pl.DataFrame) -> list[dict[str, Any]]:
         if flag.name and flag.value
     ]
     return sorted((count for count in counts if count["rows"]), key=lambda count: -count["rows"])
-
-
-@cache
-def _environment() -> Environment:
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent / "templates"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {"compact": compact, "dollars": dollars, "percent": percent, "number": number}
-    return environment
-
-
-def compact(value: float | None) -> str:
-    """A large number for people: 1234567 as '1.2M'; a dash where unknown."""
-    if value is None:
-        return "–"
-    for size, suffix in ((1e9, "B"), (1e6, "M"), (1e3, "K")):
-        if abs(value) >= size:
-            return f"{value / size:.1f}{suffix}"
-    return f"{value:,.0f}"
-
-
-def dollars(value: float | None) -> str:
-    """An amount of money, shortened; a dash where unknown."""
-    return "–" if value is None else f"${compact(value)}"
-
-
-def percent(value: float | None, digits: int = 1) -> str:
-    """A share as a percentage; a dash where unknown."""
-    return "–" if value is None else f"{100 * value:.{digits}f}%"
-
-
-def number(value: float | None, digits: int = 2) -> str:
-    """A plain number; a dash where unknown."""
-    return "–" if value is None else f"{value:,.{digits}f}"

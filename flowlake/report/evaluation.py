@@ -5,18 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
-from pathlib import Path
-from typing import TYPE_CHECKING
 
 import polars as pl
 from markupsafe import Markup, escape
 
 from flowlake.evaluate import summary
-from flowlake.report.daily import ORIGIN_NOTES
-
-if TYPE_CHECKING:
-    from jinja2 import Environment
+from flowlake.report.html import About, render
 
 _WIDTH, _HEIGHT = 720, 300
 _LEFT, _RIGHT, _TOP, _BOTTOM = 64, 190, 14, 44
@@ -33,34 +27,23 @@ class Line:
 
 
 def render_evaluation(results: Mapping[str, pl.DataFrame], origin: str) -> str:
-    """The evaluation as one self-contained HTML document: styles and pictures inline, no network, no scripts."""
+    """The evaluation as one self-contained HTML document: styles and pictures inline, no network."""
     parts = summary.sections(results)
     pictures = {
         "Recall": recall_picture(results),
         "False alarms": quantile_picture(results),
         "Smallest trade seen": dose_picture(results),
     }
-    context = {
-        "origin": origin,
-        "origin_note": ORIGIN_NOTES.get(origin, ""),
-        "about": results["about"].row(0, named=True),
-        "sections": [(part, pictures.get(part.title)) for part in parts],
-    }
-    return _environment().get_template("evaluation.html.j2").render(context)
-
-
-@cache
-def _environment() -> Environment:
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
-    folder = Path(__file__).parent / "templates"
-    return Environment(
-        loader=FileSystemLoader(folder),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
+    facts = results["about"].row(0, named=True)
+    about = About(
+        kind="evaluation",
+        title="Evaluation",
+        origin=origin,
+        session=str(facts["last_session"]),
+        summary="How often it is right, and how often it cries wolf",
     )
+    context = {"facts": facts, "sections": [(part, pictures.get(part.title)) for part in parts]}
+    return render("evaluation.html.j2", about, context)
 
 
 def recall_picture(results: Mapping[str, pl.DataFrame]) -> Markup:

@@ -1,11 +1,10 @@
 """What people get: the page of a session, and the session's tables in the DuckDB file, all at once."""
 
-import os
 from datetime import date
-from pathlib import Path
 
 import dagster as dg
 
+from flowlake.defs.files import replace_file
 from flowlake.defs.partitions import SESSIONS
 from flowlake.defs.quality import session_outcomes
 from flowlake.defs.resources import LakeResource, ReportsResource
@@ -31,7 +30,7 @@ def daily_report(context: dg.AssetExecutionContext, lake: LakeResource, reports:
     for key in sorted(context.partition_keys):
         page = reports.path / f"daily-{key}.html"
         html = render_daily(_report(store, date.fromisoformat(key)))
-        _replace_file(page, html)
+        replace_file(page, html)
         facts = {"page": dg.MetadataValue.path(str(page.resolve())), "kilobytes": round(len(html) / 1000, 1)}
         context.add_asset_metadata(facts, partition_key=key)
         context.log.info(f"wrote {page}")
@@ -46,6 +45,7 @@ def daily_report(context: dg.AssetExecutionContext, lake: LakeResource, reports:
         "scored_events",
         "anomalies_day_over_day",
         "event_outcomes",
+        "data_incidents",
     ],
     partitions_def=SESSIONS,
     backfill_policy=dg.BackfillPolicy.single_run(),
@@ -86,10 +86,3 @@ def _report(store: Lake, session: date) -> DailyReport:
         quality=notes,
         quarantined=read("raw_quarantine").height + read("chain_quarantine").height,
     )
-
-
-def _replace_file(path: Path, text: str) -> None:
-    """Write `text` so that a reader sees the old page or the new one, never half of either."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_text(text, encoding="utf-8")
-    temporary.replace(path)

@@ -1,0 +1,280 @@
+"""Collects what a page shows from a lake snapshot, and renders it, for the Dagster assets and for `flowlake serve`.
+
+Every function takes a `Snapshot` (`lake.published()`, `lake.snapshot()`), so a page's tables agree with each other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from datetime import date
+from pathlib import Path
+from typing import Protocol
+
+import polars as pl
+
+from flowlake.calendar import next_session
+from flowlake.report.archive import ArchivePage, read_archive, render_archive
+from flowlake.report.daily import DailyReport, QualityNote, render_daily
+from flowlake.report.history import HistoryPage, render_history
+from flowlake.report.market import MarketPage, render_market
+from flowlake.report.monitor import MonitorPage, render_monitor
+from flowlake.report.ticker import TickerPage, render_ticker
+from flowlake.schemas import TABLES, table
+from flowlake.settings import MonitorSettings
+
+HISTORY_SESSIONS = 60
+"""Sessions that a ticker's history charts reach back."""
+
+HEAT_SESSIONS = 20
+"""Sessions of the market page's heat overview."""
+
+INSIDER_DAYS = 200
+"""Filing days that a ticker's time line reaches back."""
+
+
+_MONITOR_TABLES = ("anomalies_day_over_day", "intraday_day_over_day", "monitor_polls", "monitor_volume_bins")
+
+
+class UnknownUnderlying(LookupError):
+    """A page was asked for about an underlying that no published session has."""
+
+
+class Reader(Protocol):
+    """What a page needs of a lake snapshot."""
+
+    def partitions(self, table: str) -> list[str]:
+        """Partitions `table` has, ascending."""
+        ...
+
+    def scan(
+        self, table: str, partitions: Sequence[str] | None = None, columns: Sequence[str] | None = None
+    ) -> pl.LazyFrame:
+        """Rows of the chosen partitions."""
+        ...
+
+    def files(self, table: str, partitions: Sequence[str] | None = None) -> list[Path]:
+        """Parquet files of the chosen partitions."""
+        ...
+
+
+def daily_page(lake: Reader, session: date, quality: Sequence[QualityNote] = ()) -> str:
+    """HTML of the daily report of `session`; `quality` is what its checks found."""
+    return render_daily(collect_daily(lake, session, quality))
+
+
+def ticker_page(lake: Reader, underlying: str, session: date | None = None) -> str:
+    """HTML of the page of `underlying` as of `session` (default: the newest); raises `UnknownUnderlying`."""
+    pages = list(collect_tickers(lake, [underlying], session))
+    if not pages:
+        raise UnknownUnderlying(f"no option chain of {underlying!r} in session {session or 'any published'}")
+    return render_ticker(pages[0])
+
+
+def market_page(lake: Reader, session: date | None = None) -> str:
+    """HTML of the market page of `session` (default: the newest)."""
+    return render_market(collect_market(lake, session))
+
+
+def monitor_page(lake: Reader, underlying: str, thresholds: MonitorSettings) -> str:
+    """HTML of the day-over-day monitor of `underlying`."""
+    return render_monitor(collect_monitor(lake, underlying, thresholds))
+
+
+def history_page(lake: Reader) -> str:
+    """HTML of the history and pattern page."""
+    return render_history(collect_history(lake))
+
+
+def archive_page(folder: Path) -> str:
+    """HTML of the index over the reports in `folder`."""
+    return render_archive(collect_archive(folder))
+
+
+def collect_daily(lake: Reader, session: date, quality: Sequence[QualityNote] = ()) -> DailyReport:
+    """What the daily report of `session` shows; status and insiders are those known when this is called."""
+    key = session.isoformat()
+    events = _read(lake, "scored_events", [key])
+    return DailyReport(
+        session=session,
+        events=events,
+        chains=_read(lake, "option_chains", [key]),
+        outcomes=_read(lake, "event_outcomes", [key]),
+        surface=_read(lake, "iv_surface", [key]),
+        coverage=_read(lake, "snapshot_coverage", [key]),
+        quality=quality,
+        quarantined=_read(lake, "raw_quarantine", [key]).height + _read(lake, "chain_quarantine", [key]).height,
+        statuses=_statuses(lake, session),
+        insiders=_read(lake, "event_insiders", [key]),
+        incidents=_read(lake, "data_incidents", [key]),
+    )
+
+
+def collect_tickers(lake: Reader, underlyings: Sequence[str], session: date | None = None) -> Iterator[TickerPage]:
+    """What the pages of `underlyings` show as of `session` (default: the newest), names without a chain left out."""
+    keys = [key for key in lake.partitions("option_chains") if session is None or key <= session.isoformat()]
+    if not keys or not underlyings:
+        return
+    recent = keys[-HISTORY_SESSIONS:]
+    chains = _of(lake, "option_chains", keys[-2:], underlyings)
+    history = _histories(lake, underlyings, recent)
+    surfaces = _of(lake, "iv_surface", keys[-2:], underlyings)
+    events = _of(lake, "scored_events", None, underlyings).filter(pl.col("session") <= date.fromisoformat(keys[-1]))
+    statuses = _of(lake, "event_status", None, underlyings)
+    outcomes = _of(lake, "event_outcomes", None, underlyings)
+    insiders = _of(lake, "insider_trades", lake.partitions("insider_trades")[-INSIDER_DAYS:], underlyings, "ticker")
+    congress = _of(lake, "congress_trades", None, underlyings, "ticker")
+    today = date.fromisoformat(keys[-1])
+    for name in underlyings:
+        mine = pl.col("underlying") == name
+        chain = chains.filter(mine, pl.col("session") == today)
+        if chain.is_empty():
+            continue
+        yield TickerPage(
+            underlying=name,
+            session=today,
+            chain=chain,
+            previous_chain=chains.filter(mine, pl.col("session") < today),
+            history=history.filter(mine),
+            surface=surfaces.filter(mine),
+            events=events.filter(mine),
+            statuses=statuses.filter(mine) if statuses.width else statuses,
+            outcomes=outcomes.filter(mine),
+            insiders=insiders.filter(pl.col("ticker") == name),
+            congress=congress.filter(pl.col("ticker") == name),
+        )
+
+
+def _histories(lake: Reader, underlyings: Sequence[str], keys: list[str]) -> pl.DataFrame:
+    """Per underlying and session: spot, call_volume, put_volume, open_interest, usual_volume, atm_volatility."""
+    wanted = pl.col("underlying").is_in(list(underlyings))
+    columns = ["session", "underlying", "right", "volume", "open_interest", "spot"]
+    volume = pl.col("volume").cast(pl.Int64)
+    totals = (
+        lake.scan("option_chains", keys, columns)
+        .filter(wanted)
+        .group_by("session", "underlying")
+        .agg(
+            spot=pl.col("spot").drop_nulls().first(),
+            call_volume=volume.filter(pl.col("right") == "C").sum(),
+            put_volume=volume.filter(pl.col("right") == "P").sum(),
+            open_interest=pl.col("open_interest").cast(pl.Int64).sum(),
+        )
+    )
+    usual = (
+        lake.scan("ticker_baselines", keys, ["session", "underlying", "volume_mean_20"])
+        .filter(wanted)
+        .rename({"volume_mean_20": "usual_volume"})
+    )
+    level = (
+        lake.scan("iv_surface", keys, ["session", "underlying", "tenor_days", "atm_volatility"])
+        .filter(wanted, pl.col("tenor_days") == 30)
+        .drop("tenor_days")
+    )
+    on = ["session", "underlying"]
+    return totals.join(usual, on=on, how="left").join(level, on=on, how="left").sort("underlying", "session").collect()
+
+
+def collect_market(lake: Reader, session: date | None = None) -> MarketPage:
+    """What the market page shows of `session` (default: the newest scored one)."""
+    keys = [key for key in lake.partitions("scored_events") if session is None or key <= session.isoformat()]
+    if not keys:
+        newest = None
+        events = table("scored_events").empty()
+    else:
+        newest = date.fromisoformat(keys[-1])
+        events = _read(lake, "scored_events", keys[-1:])
+    recent_columns = ["session", "underlying", "score", "conviction", "expected_false_alarms_per_day"]
+    return MarketPage(
+        session=newest,
+        events=events,
+        recent=lake.scan("scored_events", keys[-HEAT_SESSIONS:], recent_columns).collect(),
+        intraday=_newest_snapshots(lake, "intraday_scored_events", newest),
+        statuses=_statuses(lake, newest),
+        alerts=_alerts(lake, events["event_id"].to_list()),
+    )
+
+
+def _statuses(lake: Reader, session: date | None) -> pl.DataFrame:
+    """What is known of the events of `session` (told by the next one) and of the session before (told by this one)."""
+    keys = [] if session is None else [session.isoformat(), next_session(session).isoformat()]
+    return _read(lake, "event_status", keys)
+
+
+def _newest_snapshots(lake: Reader, name: str, after: date | None) -> pl.DataFrame:
+    """The snapshots of the newest session that has any, empty where that session has closed and is published."""
+    keys = _partitions(lake, name)
+    newest = keys[-1][:10] if keys else ""
+    if not newest or (after is not None and newest < after.isoformat()):
+        return table(name).empty() if name in TABLES else pl.DataFrame()
+    return _read(lake, name, [key for key in keys if key.startswith(newest)])
+
+
+def collect_monitor(lake: Reader, underlying: str, thresholds: MonitorSettings) -> MonitorPage:
+    """What the monitor page of `underlying` shows: the newest session with polls, and the days before."""
+    keys = _partitions(lake, "anomalies_day_over_day")[-HISTORY_SESSIONS:]
+    mine = pl.col("underlying") == underlying
+    chain_keys = lake.partitions("option_chains")[-1:]
+    watched = pl.col("dte").is_between(thresholds.min_dte, thresholds.max_dte)
+    chain_columns = [
+        "session", "contract", "underlying", "expiration", "dte", "strike", "right", "volume", "open_interest",
+        "price", "delta", "implied_volatility", "origin",
+    ]  # fmt: skip
+    return MonitorPage(
+        underlying=underlying,
+        thresholds=thresholds,
+        flagged=_newest_snapshots(lake, "intraday_day_over_day", None).filter(mine),
+        polls=_newest_snapshots(lake, "monitor_polls", None).filter(mine),
+        daily=lake.scan("anomalies_day_over_day", keys).filter(mine).collect(),
+        sessions=[date.fromisoformat(key) for key in keys],
+        chain=lake.scan("option_chains", chain_keys, chain_columns).filter(mine, watched).collect(),
+        lake_bytes=sum(path.stat().st_size for name in _MONITOR_TABLES for path in lake.files(name)),
+    )
+
+
+def collect_history(lake: Reader) -> HistoryPage:
+    """What the history page shows: all events, outcomes and statuses, and the newest calibration."""
+    columns = ["session", "event_id", "underlying", "score", "conviction", "direction", "universe", "origin"]
+    return HistoryPage(
+        events=lake.scan("scored_events", None, columns).collect(),
+        outcomes=lake.scan("event_outcomes").collect(),
+        statuses=_read(lake, "event_status", None),
+        calibration=_read(lake, "calibration", _partitions(lake, "calibration")[-1:]),
+    )
+
+
+def collect_archive(folder: Path) -> ArchivePage:
+    """What the index shows: every page in `folder`."""
+    return ArchivePage(read_archive(folder))
+
+
+def event_underlyings(lake: Reader, sessions: Sequence[date], most: int) -> list[str]:
+    """Underlyings with an event at LOW or above in `sessions`, the newest and highest first, at most `most`."""
+    keys = [day.isoformat() for day in sessions]
+    found = lake.scan("scored_events", keys, ["session", "underlying", "score", "conviction"]).collect()
+    order = ("session", "score", "underlying")
+    named = found.filter(pl.col("conviction") != "NONE").sort(order, descending=[True, True, False])
+    return named["underlying"].unique(maintain_order=True).head(most).to_list()
+
+
+def _partitions(lake: Reader, name: str) -> list[str]:
+    return lake.partitions(name) if name in TABLES else []
+
+
+def _read(lake: Reader, name: str, keys: Sequence[str] | None) -> pl.DataFrame:
+    """Table `name` of the partitions there are; an empty frame without columns where the table is not declared."""
+    return lake.scan(name, keys).collect() if name in TABLES else pl.DataFrame()
+
+
+def _of(
+    lake: Reader, name: str, keys: Sequence[str] | None, underlyings: Sequence[str], column: str = "underlying"
+) -> pl.DataFrame:
+    if name not in TABLES:
+        return pl.DataFrame()
+    return lake.scan(name, keys).filter(pl.col(column).is_in(list(underlyings))).collect()
+
+
+def _alerts(lake: Reader, event_ids: list[str]) -> pl.DataFrame:
+    """The ledger's rows about these events; no columns where there is no ledger."""
+    if "alerts" not in TABLES:
+        return pl.DataFrame()
+    return lake.scan("alerts").filter(pl.col("event_id").is_in(event_ids)).collect()
