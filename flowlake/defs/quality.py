@@ -21,8 +21,8 @@ from flowlake.schemas import table
 from flowlake.schemas.quality import DATA_INCIDENTS
 from flowlake.settings import get_settings
 
-AS_DECLARED = "rows_as_declared"
-"""The check that bundles what follows from a table's declaration: key, nulls, finite numbers, session, origin, times."""
+ROW_RULES = "row_rules"
+"""The check that bundles every rule about single rows; its metadata list them, its description names the worst."""
 
 SUITE = "suite"
 """The check that holds a published table against its trailing sessions, its value sets, patterns and pairs."""
@@ -212,12 +212,13 @@ def _not_applicable(name: str) -> Outcome:
 def table_checks(name: str, partitions: dg.PartitionsDefinition = SESSIONS) -> dg.AssetChecksDefinition:
     """The rules of table `name` as blocking checks of its asset: one scan a partition, an evaluation a rule.
 
-    What follows from the declaration is one check, what the table's meaning demands is a check each. Only rules of
-    severity ERROR stop what is downstream; warnings are shown and let the run go on. What blocks is written to
-    `data_incidents` at once, because nothing that would write it later will run. Partition keys start with a date.
+    Rules about rows are one check (each evaluation costs Dagster more than the rule), a rule about the session as a
+    whole is a check each. Only rules of severity ERROR stop what is downstream; warnings are shown and let the run go
+    on. What blocks is written to `data_incidents` at once, because nothing that would write it later will run.
+    Partition keys start with a date.
     """
-    bundled = {rule.name for rule in _declared(name)}
-    texts = {AS_DECLARED: f"rows are as the table declares: {', '.join(sorted(bundled))}"}
+    bundled = {rule.name for rule in (*_declared(name), *invariants.INVARIANTS.get(name, ()))}
+    texts = {ROW_RULES: f"every row is sound: {', '.join(sorted(bundled))}"}
     texts |= {rule: text for rule, text in rules(name).items() if rule not in bundled}
     specs = [
         dg.AssetCheckSpec(rule, asset=name, description=text, blocking=True, partitions_def=partitions)
@@ -230,7 +231,9 @@ def table_checks(name: str, partitions: dg.PartitionsDefinition = SESSIONS) -> d
         for key in sorted(context.partition_keys):
             outcomes = outcomes_of(store, name, key)
             if any(outcome.blocks for outcome in outcomes):
-                record_incidents(store, context.run_id, date.fromisoformat(key[:10]), {name: outcomes})
+                record_incidents(
+                    store, context.op_execution_context.run_id, date.fromisoformat(key[:10]), {name: outcomes}
+                )
             yield bundle(name, key, [outcome for outcome in outcomes if outcome.name in bundled])
             yield from (evaluation(name, key, outcome) for outcome in outcomes if outcome.name not in bundled)
         # An AssetCheckResult knows one partition only; evaluations of a range are reported one by one, outputs once.
@@ -240,7 +243,7 @@ def table_checks(name: str, partitions: dg.PartitionsDefinition = SESSIONS) -> d
 
 
 def bundle(asset: str, partition: str, outcomes: Sequence[Outcome]) -> dg.AssetCheckEvaluation:
-    """The declared rules as one evaluation: as bad as the worst of them, each of them in the metadata."""
+    """The rules about rows as one evaluation: as bad as the worst of them, each of them in the metadata."""
     failed = [outcome for outcome in outcomes if not outcome.passed]
     worst = next((outcome for outcome in failed if outcome.blocks), failed[0] if failed else None)
     listed = [
@@ -250,10 +253,10 @@ def bundle(asset: str, partition: str, outcomes: Sequence[Outcome]) -> dg.AssetC
     sample = {"sample": dg.MetadataValue.md(markdown(worst.sample))} if worst and worst.sample else {}
     return dg.AssetCheckEvaluation(
         asset_key=dg.AssetKey(asset),
-        check_name=AS_DECLARED,
+        check_name=ROW_RULES,
         passed=not failed,
         severity=dg.AssetCheckSeverity(worst.severity.value if worst else Severity.ERROR.value),
-        description=worst.description if worst else f"all {len(outcomes)} rules hold",
+        description=_broken(worst) if worst else f"all {len(outcomes)} rules hold",
         metadata={
             "violations": sum(outcome.violations for outcome in failed),
             "rows": max((outcome.rows for outcome in outcomes), default=0),
@@ -263,6 +266,10 @@ def bundle(asset: str, partition: str, outcomes: Sequence[Outcome]) -> dg.AssetC
         blocking=True,
         partition=partition,
     )
+
+
+def _broken(outcome: Outcome) -> str:
+    return f"{outcome.name}: {outcome.violations:,} of {outcome.rows:,} rows break it ({outcome.description})"
 
 
 def evaluation(asset: str, partition: str, outcome: Outcome) -> dg.AssetCheckEvaluation:
@@ -293,7 +300,7 @@ def markdown(rows: Sequence[Mapping[str, object]]) -> str:
 
 
 def suite_findings(store: Lake, name: str, sessions: Iterable[date]) -> dict[date, list[Finding]]:
-    """Every expectation of the suite of table `name` on those of `sessions` that the lake has, all in one validation."""
+    """Every expectation of the suite of table `name` on those of `sessions` that the lake has, in one go."""
     snapshot, suite = store.snapshot(), SUITES[name]
     held = set(snapshot.partitions(name))
     wanted = [session for session in sorted(sessions) if session.isoformat() in held]
@@ -324,20 +331,22 @@ def _profile(snapshot: Snapshot, name: str, day: date, key: tuple[object, ...]) 
 def suite_check(name: str) -> dg.AssetChecksDefinition:
     """The suite of table `name` as one check that stops nothing; its metadata list every expectation."""
 
-    @dg.asset_check(
+    spec = dg.AssetCheckSpec(
+        SUITE,
         asset=name,
-        name=SUITE,
         blocking=False,
         partitions_def=SESSIONS,
         description=f"Great Expectations: {len(SUITES[name].expectations)} expectations beside trailing sessions, "
         "value sets, patterns and pairs; warns, never stops a run.",
     )
+
+    @dg.multi_asset_check(name=f"{name}_suite", specs=[spec])
     def check(context: dg.AssetCheckExecutionContext, lake: LakeResource):  # noqa: ANN202
         sessions = [date.fromisoformat(key) for key in sorted(context.partition_keys)]
         found = suite_findings(lake.open(), name, sessions)
         for session in sessions:
             yield suite_evaluation(name, session, found.get(session, []))
-        yield dg.Output(None)
+        yield dg.Output(None, spec.get_python_identifier())
 
     return check
 
@@ -421,4 +430,3 @@ def _origin(snapshot: Snapshot, key: str) -> str:
         return "vendor"
     stocks = snapshot.scan("raw_stock_snapshots", key, ["origin"]).select(pl.col("origin").max()).collect()
     return stocks.item() or "vendor"
-

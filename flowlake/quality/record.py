@@ -85,4 +85,4 @@ def _named(outcome: Outcome) -> Sequence[str | None]:
 
 def _part(description: str, number: int) -> str:
     """What was expected (0) or seen (1): descriptions say both, a semicolon between."""
-    return (description.split("; ", 1) + [""])[number].strip()
+    return description.partition("; ")[0 if number == 0 else 2].strip()

@@ -67,8 +67,8 @@ def compare(profiles: Sequence[Profiled]) -> pl.DataFrame:
     """Profiles in the order of their sessions, each beside the `TRAILING` before it.
 
     Columns: session; each number; beside it '<number>, ratio' (to the trailing median) or '<number>, shift' (from it);
-    'stability of <distribution>', the population stability index against the pooled trailing histograms, below 0.1
-    where alike and above 0.25 where changed. Comparisons are null with fewer than `MIN_TRAILING` sessions before.
+    'stability of <distribution>', the population stability index against the pooled trailing histograms beyond what
+    sampling explains: below 0.1 where alike and above 0.25 where changed. Comparisons are null with fewer than `MIN_TRAILING` sessions before.
     """
     if not profiles:
         return pl.DataFrame(schema={"session": pl.Date})
@@ -99,13 +99,19 @@ def _histogram(frame: pl.DataFrame, distribution: Distribution) -> tuple[int, ..
 
 
 def _stability(counts: np.ndarray) -> list[float | None]:
-    """Population stability index of each row of `counts` (sessions x bins) against the rows before it."""
+    """Population stability index of each row of `counts` (sessions x bins) against the rows before it.
+
+    Less what two samples of these sizes from one distribution give on average: small markets are noisy, not shifted.
+    """
     total = np.vstack([np.zeros(counts.shape[1]), np.cumsum(counts, axis=0)])
     at = np.arange(len(counts))
     first = np.maximum(at - TRAILING, 0)
     pooled = total[at] - total[first]
     seen, usual = _shares(counts), _shares(pooled)
     index = ((seen - usual) * np.log(seen / usual)).sum(axis=1)
+    sizes = np.maximum(np.stack([counts.sum(axis=1), pooled.sum(axis=1)]), 1)
+    noise = (counts.shape[1] - 1) * (1 / sizes).sum(axis=0)
+    index = np.maximum(index - noise, 0.0)
     judged = (at - first >= MIN_TRAILING) & (counts.sum(axis=1) > 0) & (pooled.sum(axis=1) > 0)
     return [float(value) if known else None for value, known in zip(index, judged, strict=True)]
 

@@ -33,11 +33,9 @@ SEVERITIES: Final[Mapping[str, Severity]] = {
 """What a failed expectation of each level is in Dagster; 'info' is shown and fails no check."""
 
 NULL_SHIFT: Final = 0.25
-"""How far the share of nulls of a column may move from its trailing median."""
-STABLE: Final = 0.10
-"""Population stability index below which two distributions are called alike."""
+"""How far the share of nulls of a column may rise above its trailing median."""
 SHIFTED: Final = 0.25
-"""The same index from which a distribution has changed."""
+"""Population stability index, beyond sampling noise, from which a distribution has changed (0.1 is alike)."""
 
 _LISTED = 5
 
@@ -160,7 +158,7 @@ def not_below(larger: str, smaller: str, level: Level = "critical") -> Expectati
 
 def _stable_nulls(name: str, columns: Sequence[str]) -> tuple[Expectation, ...]:
     nullable = [column.name for column in table(name).columns if column.nullable and column.name in columns]
-    return tuple(between(f"null share of {each}, shift", -NULL_SHIFT, NULL_SHIFT, "warning") for each in nullable)
+    return tuple(between(f"null share of {each}, shift", None, NULL_SHIFT, "warning") for each in nullable)
 
 
 # --- the tables -------------------------------------------------------------------------------------------------------
@@ -260,7 +258,7 @@ OPTION_CHAINS = Suite(
         matches("contract_first", _OCC),
         matches("contract_last", _OCC),
         matches("contract_longest", _OCC),
-        matches("underlying", r"^(I:)?[A-Z][A-Z0-9.\-]*$", "warning"),
+        matches("underlying", r"^(?:I:)?[A-Z][A-Z0-9.\-]*$", "warning"),
         one_of("rights", ("CP", "C", "P")),
         one_of("exercise_style", ("american", "european")),
         one_of("basis", ("snapshot", "aggregates")),
@@ -268,8 +266,9 @@ OPTION_CHAINS = Suite(
         between("spots", 1, 1, "critical", "rows"),
         not_below("ask", "bid", "warning"),
         not_below("contracts", "traded"),
-        between("highest_call_delta", -0.001, 1.01, "warning", "rows"),
-        between("lowest_put_delta", -1.01, 0.001, "warning", "rows"),
+        # Trees overshoot 1 a little where a dividend makes early exercise certain.
+        between("highest_call_delta", -0.001, 1.05, "warning", "rows"),
+        between("lowest_put_delta", -1.05, 0.001, "warning", "rows"),
     ),
 )
 
@@ -299,7 +298,7 @@ IV_SURFACE = Suite(
         between("median 30-day volatility, ratio", 0.6, 1.67, "warning"),
         between("median 30-day risk reversal, shift", -0.1, 0.1, "warning"),
         between("median miss of the fit, ratio", None, 3.0, "info"),
-        between("stability of 30-day volatility", None, SHIFTED, "warning"),
+        between("stability of 30-day volatility", None, SHIFTED, "info"),
         one_of("tenor_days", (7, 30, 60, 90)),
         between("atm_volatility", 0.0, 5.0, "critical", "rows"),
         between("risk_reversal_25", -1.5, 1.5, "warning", "rows", mostly=0.99),

@@ -139,7 +139,9 @@ def test_placeholder_volatilities_warn_and_absent_ones_do_not(today):
     assert [(o.passed, o.violations) for o in outcomes(0.0)] == [(False, 200)] * 2
     assert [(o.passed, o.rows) for o in outcomes(None)] == [(True, 0)] * 2
     assert [(o.passed, o.violations) for o in outcomes(0.4)] == [(False, 200)] * 2
-    assert [(o.passed, o.rows) for o in map(incidents.placeholder_volatility, (today, chains(today)))] == [(True, 200)] * 2
+    assert [(o.passed, o.rows) for o in map(incidents.placeholder_volatility, (today, chains(today)))] == [
+        (True, 200)
+    ] * 2
 
 
 def after_split(raw: pl.DataFrame, factor: float) -> pl.DataFrame:

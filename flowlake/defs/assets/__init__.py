@@ -1,4 +1,4 @@
-"""The assets, a module a stage: market, chains, baselines, events, published."""
+"""The assets, a module a stage: market, chains, baselines, events, quality, published."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from flowlake.defs.assets.chains import iv_surface, option_chains
 from flowlake.defs.assets.events import anomalies_day_over_day, detection, outcomes
 from flowlake.defs.assets.market import corporate_actions, raw_option_snapshots, raw_stock_snapshots
 from flowlake.defs.assets.published import daily_report, duckdb_catalog
+from flowlake.defs.assets.quality import data_docs, data_incidents
 
 ASSETS = [
     raw_stock_snapshots,
@@ -19,6 +20,8 @@ ASSETS = [
     detection,
     anomalies_day_over_day,
     outcomes,
+    data_incidents,
+    data_docs,
     daily_report,
     duckdb_catalog,
 ]

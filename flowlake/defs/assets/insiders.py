@@ -9,6 +9,7 @@ import polars as pl
 
 from flowlake import calendar
 from flowlake.defs.intake import FilingsFailed, Intake, missing_from_lake, take_in_day, take_in_quarter
+from flowlake.defs.quality import table_checks
 from flowlake.defs.resources import LakeResource
 from flowlake.defs.session_asset import OWNERS, Frames, Step, declared_metadata, preview, session_asset
 from flowlake.insiders.congress import Chamber, merge_disclosures, normalise_disclosures
@@ -368,7 +369,10 @@ def _market(store: Lake, first: date, last: date) -> pl.DataFrame:
 
 
 ASSETS = [insider_filings, insider_trades, signals, event_context, congress_trades]
-CHECKS = [insider_filings_reconciled]
+CHECKS = [
+    insider_filings_reconciled,
+    *(table_checks(name, FILING_DAYS) for name in (INSIDER_FILINGS.name, INSIDER_TRADES.name)),
+]
 JOBS = [insider_intake, insider_session, insider_bulk_backfill]
 SENSORS = [insider_filings_sensor]
 SCHEDULES = [insider_reconciliation_schedule, insider_session_schedule]

@@ -1,7 +1,5 @@
 """Stage 6, quality: what was wrong with a session's data, kept for good, and a page that shows every rule."""
 
-from __future__ import annotations
-
 from datetime import date
 
 import dagster as dg

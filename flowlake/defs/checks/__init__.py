@@ -24,7 +24,7 @@ CHECKED_TABLES = (
     "scored_events",
     "event_outcomes",
 )
-"""Tables whose session is checked before what is downstream may run; a new table of the end of day needs a line here."""
+"""Tables whose session is checked before what is downstream may run; a new table needs a line here."""
 
 ALSO_CHECKED = ("insider_signals", "event_insiders")
 """Session tables checked the same way that the end-of-day run does not make."""
