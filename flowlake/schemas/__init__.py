@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
-from flowlake.schemas import alerts, detection, insiders, intraday, lifecycle, market, monitor, options, quality
+from flowlake.schemas import (
+    alerts,
+    detection,
+    features,
+    insiders,
+    intraday,
+    lifecycle,
+    market,
+    monitor,
+    options,
+    quality,
+)
 from flowlake.schemas.base import UTC_TIME, Column, SchemaMismatch, Table
 
 SCHEMA_VERSION = 1
 """Raised when a table changes incompatibly; a lake written by a newer version is refused."""
 
-_MODULES = (market, options, detection, insiders, monitor, alerts, intraday, quality, lifecycle)
+_MODULES = (market, options, detection, insiders, monitor, alerts, intraday, quality, lifecycle, features)
 
 TABLES: dict[str, Table] = {
     value.name: value for module in _MODULES for value in vars(module).values() if isinstance(value, Table)

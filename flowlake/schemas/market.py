@@ -35,6 +35,8 @@ RAW_STOCK_SNAPSHOTS = Table(
     key=("ticker",),
     sort=("ticker",),
     known_at="available_at: when the snapshot was received",
+    # Small, and averages of 200 sessions and a year's high need more than the daily tables are kept.
+    retention="permanent",
 )
 
 RAW_OPTION_SNAPSHOTS = Table(
