@@ -68,7 +68,8 @@ def compare(profiles: Sequence[Profiled]) -> pl.DataFrame:
 
     Columns: session; each number; beside it '<number>, ratio' (to the trailing median) or '<number>, shift' (from it);
     'stability of <distribution>', the population stability index against the pooled trailing histograms beyond what
-    sampling explains: below 0.1 where alike and above 0.25 where changed. Comparisons are null with fewer than `MIN_TRAILING` sessions before.
+    sampling explains: below 0.1 where alike and above 0.25 where changed. Comparisons are null with fewer than
+    `MIN_TRAILING` sessions before.
     """
     if not profiles:
         return pl.DataFrame(schema={"session": pl.Date})
