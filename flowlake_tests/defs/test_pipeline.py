@@ -85,7 +85,7 @@ def test_events_are_ranked_and_their_factors_add_up(finished: tuple[Path, RunRes
 
 def test_each_session_has_its_page_and_is_in_the_duckdb_file(finished: tuple[Path, RunResult]):
     folder, _ = finished
-    assert sorted(page.name for page in (folder / "reports").glob("*.html")) == [
+    assert sorted(page.name for page in (folder / "reports").glob("daily-*.html")) == [
         f"daily-{day}.html" for day in SESSIONS
     ]
     connection = connect(folder / "data")
