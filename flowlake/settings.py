@@ -367,6 +367,17 @@ class KnownEventsSettings(BaseModel):
     deal_sessions: int = Field(default=60, ge=0, description="Sessions after a deal was announced.")
 
 
+class ReportSettings(BaseModel):
+    """The pages written by the end-of-day job; `flowlake serve` renders any page on request."""
+
+    ticker_pages: int = Field(
+        default=200, ge=0, description="Most ticker pages written per run, the newest and highest events first."
+    )
+    follow_sessions: int = Field(
+        default=10, ge=0, description="Sessions that the page of an underlying is kept up to date after its event."
+    )
+
+
 class ServeSettings(BaseModel):
     """`flowlake serve`: pages and the read-only API over HTTP."""
 
@@ -412,6 +423,7 @@ class Settings(BaseSettings):
     clock: ClockSettings = Field(default_factory=ClockSettings)
     monitor: MonitorSettings = Field(default_factory=MonitorSettings)
     quality: QualitySettings = Field(default_factory=QualitySettings)
+    report: ReportSettings = Field(default_factory=ReportSettings)
     confirmation: ConfirmationSettings = Field(default_factory=ConfirmationSettings)
     calibration: CalibrationSettings = Field(default_factory=CalibrationSettings)
     intraday_detection: IntradayDetectionSettings = Field(default_factory=IntradayDetectionSettings)
