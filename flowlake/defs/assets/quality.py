@@ -5,13 +5,13 @@ from datetime import date
 import dagster as dg
 
 from flowlake.defs.checks import CHECKED_TABLES
-from flowlake.defs.files import replace_file
 from flowlake.defs.partitions import SESSIONS, trailing
 from flowlake.defs.quality import record_incidents, session_outcomes, suite_findings
 from flowlake.defs.resources import LakeResource, ReportsResource
 from flowlake.defs.session_asset import OWNERS, declared_metadata, preview
 from flowlake.quality.suites import SUITES
 from flowlake.report.data_docs import DataDocs, render_data_docs
+from flowlake.report.html import replace_file
 from flowlake.schemas.quality import DATA_INCIDENTS
 
 GROUP = "quality"
