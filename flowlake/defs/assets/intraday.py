@@ -44,9 +44,6 @@ from flowlake.schemas.intraday import (
 from flowlake.schemas.monitor import INTRADAY_DAY_OVER_DAY, MONITOR_POLLS, MONITOR_VOLUME_BINS
 from flowlake.schemas.options import CONTRACTS
 
-OF_SESSION = ("contracts", "universe", "intraday_corporate_actions", "snapshot_log")
-"""Tables by session that a snapshot brings along when it is published."""
-
 
 @session_asset(
     UNIVERSE, also=(INTRADAY_CORPORATE_ACTIONS,), group="intraday", kinds=KINDS, cadence=BEFORE_OPEN, publish=True
@@ -182,10 +179,7 @@ def intraday_catalog(context: dg.AssetExecutionContext, lake: LakeResource, mark
     store, settings = lake.open(), market.settings
     for key in sorted(context.partition_keys):
         snapshot = snapshot_of(key, settings.intraday, timedelta(minutes=settings.api.delay_minutes))
-        with store.commit(context.run_id, exclusive=True) as transaction:
-            transaction.publish([key])
-            transaction.publish([key[:10]], OF_SESSION)
-        status = passes.finish(store, context.run_id, snapshot, market.now(), settings.market.min_coverage)
+        status = passes.publish(store, context.run_id, snapshot, market.now(), settings.market.min_coverage)
         context.add_asset_metadata({"status": status}, partition_key=key)
         context.log.info(f"snapshot {key} is {status} and published")
 
