@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from typing import Any
 
 import polars as pl
@@ -11,7 +11,7 @@ import polars as pl
 from flowlake import calendar
 from flowlake.defs.session_asset import Frames, Step
 from flowlake.intraday import log
-from flowlake.intraday.plan import DueSnapshot, names_due
+from flowlake.intraday.plan import DueSnapshot, due_snapshots, names_due
 from flowlake.intraday.universe import ACTIVITY_SESSIONS, build_universe
 from flowlake.lake import Lake
 from flowlake.lake.spool import Spool
@@ -26,6 +26,10 @@ _SPOOLED = {
     "rejected": RAW_QUARANTINE.schema,
     "coverage": SNAPSHOT_COVERAGE.schema,
 }
+
+
+OF_SESSION = ("contracts", "universe", "intraday_corporate_actions", "snapshot_log")
+"""Tables by session that a snapshot brings along when it is published."""
 
 
 class NothingAnswered(RuntimeError):
@@ -148,20 +152,46 @@ def _in_order(resumed: pl.DataFrame, fetched: pl.DataFrame) -> pl.DataFrame:
     return pl.concat([resumed, fetched]).sort(RAW_OPTION_SNAPSHOTS.sort) if resumed.height else fetched
 
 
-def finish(store: Lake, run_id: str, snapshot: DueSnapshot, now: datetime, min_coverage: float) -> str:
-    """Say in the log that the snapshot is scored and published, and how good it is; returns its status."""
-    row = log.entry(session_log(store, snapshot.session), snapshot)
-    status, reason = log.outcome(snapshot, row["started_at"] or now, row["asked"], row["answered"], min_coverage)
-    note(store, snapshot, now, committer=run_id, publish=True, status=status, reason=reason, scored_at=now)
-    Spool(store.paths, table("intraday_option_snapshots"), snapshot.key).clear()
-    return status
-
-
 def at_moment(frame: pl.DataFrame, snapshot: DueSnapshot) -> pl.DataFrame:
     """`frame` with `event_time` as the snapshot: what is described is the trading so far."""
     return frame.with_columns(event_time=pl.lit(snapshot.at, UTC_TIME))
 
 
-def end_of_day_record(store: Lake, snapshot: DueSnapshot, name: str, table_name: str) -> pl.DataFrame:
-    """Intraday table `name` of the closing snapshot in the columns of the end-of-day table `table_name`."""
-    return store.read(name, snapshot.key).select(table(table_name).schema.names())
+_END_OF_DAY = {
+    "raw_stock_snapshots": "intraday_stock_snapshots",
+    "raw_option_snapshots": "intraday_option_snapshots",
+    "raw_quarantine": "intraday_quarantine",
+    "snapshot_coverage": "intraday_coverage",
+}
+"""End-of-day tables that the closing snapshot can fill, with its own."""
+
+
+def closing_record(step: Step) -> Frames | None:
+    """The end-of-day tables of `_END_OF_DAY` from the session's closing snapshot; None where that is not whole.
+
+    The closing snapshot asks for every underlying, at the moment the end-of-day pass would: it is the same record.
+    """
+    settings = step.market.settings
+    closing = due_snapshots(step.session, settings.intraday, timedelta(minutes=settings.api.delay_minutes))[-1]
+    status = log.entry(session_log(step.lake, step.session), closing).get("status")
+    if status not in ("taken", "late") or not step.lake.has("intraday_option_snapshots", closing.key):
+        return None
+    return {
+        name: step.lake.read(within, closing.key).select(table(name).schema.names())
+        for name, within in _END_OF_DAY.items()
+    }
+
+
+def publish(store: Lake, run_id: str, snapshot: DueSnapshot, now: datetime, min_coverage: float) -> str:
+    """Show analysts every table of the snapshot at once and end its pass in the log; returns its status."""
+    session = snapshot.session.isoformat()
+    with store.commit(run_id, exclusive=True) as transaction:
+        before = transaction.read(SNAPSHOT_LOG.name, session)
+        row = log.entry(before, snapshot)
+        status, reason = log.outcome(snapshot, row["started_at"] or now, row["asked"], row["answered"], min_coverage)
+        noted = log.noted(before, snapshot, now=now, status=status, reason=reason, scored_at=now)
+        transaction.replace(SNAPSHOT_LOG.name, session, noted)
+        transaction.publish([snapshot.key])
+        transaction.publish([session], OF_SESSION)
+    Spool(store.paths, table("intraday_option_snapshots"), snapshot.key).clear()
+    return status

@@ -35,6 +35,11 @@ PIPELINE = {
     "event_outcomes": {"option_chains", "corporate_actions", "scored_events"},
     "iv_surface": {"option_chains"},
     "daily_report": {"option_chains", "iv_surface", "scored_events", "event_outcomes"},
+    "ticker_pages": {"duckdb_catalog"},
+    "market_page": {"duckdb_catalog"},
+    "history_page": {"duckdb_catalog"},
+    "monitor_page": {"duckdb_catalog"},
+    "archive_index": {"daily_report", "ticker_pages", "market_page", "history_page", "monitor_page"},
     "duckdb_catalog": {
         "option_chains",
         "iv_surface",
@@ -43,7 +48,9 @@ PIPELINE = {
         "scored_events",
         "anomalies_day_over_day",
         "event_outcomes",
+        "data_incidents",
     },
+    "data_docs": {"data_incidents"},
 }
 """Each asset of the spine with what it is made from; a change of the graph shows here."""
 

@@ -7,6 +7,7 @@ import dagster as dg
 import polars as pl
 
 from flowlake.defs import passes
+from flowlake.defs.assets.events import kept_flags
 from flowlake.defs.assets.market import KINDS, same_origin
 from flowlake.defs.partitions import SNAPSHOTS
 from flowlake.defs.resources import LakeResource, MarketResource
@@ -42,9 +43,6 @@ from flowlake.schemas.intraday import (
 )
 from flowlake.schemas.monitor import INTRADAY_DAY_OVER_DAY, MONITOR_POLLS, MONITOR_VOLUME_BINS
 from flowlake.schemas.options import CONTRACTS
-
-OF_SESSION = ("contracts", "universe", "intraday_corporate_actions", "snapshot_log")
-"""Tables by session that a snapshot brings along when it is published."""
 
 
 @session_asset(
@@ -160,7 +158,8 @@ def _monitor(step: Step, chains: pl.DataFrame, normal: pl.DataFrame) -> Frames:
     earlier = None if nearest is None else (nearest, step.lake.read("intraday_chains", polls[nearest]))
     bins = step.same_time("monitor_volume_bins", settings.percentile_sessions)
     poll = intraday_flags(step.snapshot.at, chains, earlier, normal, settings, bins.collect(), first_day=not polls)
-    return {"intraday_day_over_day": poll.flags, "monitor_polls": poll.polls, "monitor_volume_bins": poll.bins}
+    flags = kept_flags(poll.flags, settings, step.log)
+    return {"intraday_day_over_day": flags, "monitor_polls": poll.polls, "monitor_volume_bins": poll.bins}
 
 
 @dg.asset(
@@ -180,10 +179,7 @@ def intraday_catalog(context: dg.AssetExecutionContext, lake: LakeResource, mark
     store, settings = lake.open(), market.settings
     for key in sorted(context.partition_keys):
         snapshot = snapshot_of(key, settings.intraday, timedelta(minutes=settings.api.delay_minutes))
-        with store.commit(context.run_id, exclusive=True) as transaction:
-            transaction.publish([key])
-            transaction.publish([key[:10]], OF_SESSION)
-        status = passes.finish(store, context.run_id, snapshot, market.now(), settings.market.min_coverage)
+        status = passes.publish(store, context.run_id, snapshot, market.now(), settings.market.min_coverage)
         context.add_asset_metadata({"status": status}, partition_key=key)
         context.log.info(f"snapshot {key} is {status} and published")
 
