@@ -200,7 +200,7 @@ def session_asset(
             owners=OWNERS,
             kinds=kinds,
             description=_description(main, also, build),
-            metadata=_declared(main),
+            metadata=declared_metadata(main),
             code_version=code_version,
             pool=pool,
         )
@@ -237,7 +237,7 @@ def session_assets(
                 owners=OWNERS,
                 kinds=kinds,
                 description=table.description,
-                metadata=_declared(table),
+                metadata=declared_metadata(table),
                 code_version=code_version,
             )
             for table, deps in assets.items()
@@ -337,7 +337,8 @@ def preview(frame: pl.DataFrame) -> dg.MarkdownMetadataValue:
     return dg.MetadataValue.md("\n".join(lines))
 
 
-def _declared(declared: Table) -> Facts:
+def declared_metadata(declared: Table) -> Facts:
+    """What an asset says about its table before any run: columns with their meaning, and when facts are known."""
     return {"dagster/column_schema": column_schema(declared), "table": declared.name, "known at": declared.known_at}
 
 
