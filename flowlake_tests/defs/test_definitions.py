@@ -57,7 +57,9 @@ PIPELINE = {
         "known_events",
         "calibration",
         "rule_alarms",
+        "data_incidents",
     },
+    "data_docs": {"data_incidents"},
 }
 """Each asset of the spine with what it is made from; a change of the graph shows here."""
 

@@ -20,6 +20,7 @@ from flowlake.defs.session_asset import OWNERS
         "known_events",
         "calibration",
         "rule_alarms",
+        "data_incidents",
     ],
     partitions_def=SESSIONS,
     backfill_policy=dg.BackfillPolicy.single_run(),
