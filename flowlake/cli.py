@@ -19,7 +19,7 @@ from rich.console import Console
 from rich.table import Table as Grid
 
 from flowlake import calendar, services
-from flowlake.commands import alerts
+from flowlake.commands import alerts, automation, intraday
 from flowlake.settings import SANDBOX_ENV, get_settings
 
 if TYPE_CHECKING:
@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
 sandbox = typer.Typer(no_args_is_help=True, help="The local market that speaks the vendor's API.")
 app.add_typer(sandbox, name="sandbox")
+app.add_typer(intraday.app, name="intraday")
+app.add_typer(automation.app, name="automation")
 app.add_typer(alerts.app, name="alerts")
 
 console = Console()

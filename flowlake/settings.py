@@ -293,6 +293,14 @@ class AlertSettings(BaseModel):
     )
 
 
+class QualitySettings(BaseModel):
+    """Data quality beyond the row invariants, which are always on."""
+
+    suites: bool = Field(
+        default=True, description="Hold published tables against Great Expectations suites; never stops a run."
+    )
+
+
 class ConfirmationSettings(BaseModel):
     """When the next morning's open interest confirms or withdraws an event."""
 
@@ -414,6 +422,7 @@ class Settings(BaseSettings):
     intraday: IntradaySettings = Field(default_factory=IntradaySettings)
     clock: ClockSettings = Field(default_factory=ClockSettings)
     monitor: MonitorSettings = Field(default_factory=MonitorSettings)
+    quality: QualitySettings = Field(default_factory=QualitySettings)
     report: ReportSettings = Field(default_factory=ReportSettings)
     confirmation: ConfirmationSettings = Field(default_factory=ConfirmationSettings)
     calibration: CalibrationSettings = Field(default_factory=CalibrationSettings)

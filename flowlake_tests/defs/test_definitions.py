@@ -48,7 +48,9 @@ PIPELINE = {
         "scored_events",
         "anomalies_day_over_day",
         "event_outcomes",
+        "data_incidents",
     },
+    "data_docs": {"data_incidents"},
 }
 """Each asset of the spine with what it is made from; a change of the graph shows here."""
 

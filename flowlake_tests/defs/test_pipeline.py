@@ -87,7 +87,12 @@ def test_each_session_has_its_page_and_is_in_the_duckdb_file(finished: tuple[Pat
     folder, _ = finished
     pages = {page.name for page in (folder / "reports").glob("*.html") if not page.name.startswith("ticker-")}
     daily = {f"daily-{day}.html" for day in SESSIONS}
-    assert pages == daily | {"index.html", "market.html", "monitor-SPX.html", "history.html"}
+    assert pages == daily | {f"data-docs-{day}.html" for day in SESSIONS} | {
+        "index.html",
+        "market.html",
+        "monitor-SPX.html",
+        "history.html",
+    }
     connection = connect(folder / "data")
     counted = connection.sql("SELECT session, count(*) FROM option_chains GROUP BY session ORDER BY session").fetchall()
     assert [row[0] for row in counted] == SESSIONS

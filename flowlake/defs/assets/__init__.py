@@ -1,4 +1,4 @@
-"""The assets, a module a stage: market, chains, baselines, events, published, pages."""
+"""The assets, a module a stage: market, chains, baselines, events, quality, published, pages."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from flowlake.defs.assets.pages import (
     ticker_pages,
 )
 from flowlake.defs.assets.published import duckdb_catalog
+from flowlake.defs.assets.quality import data_docs, data_incidents
 
 ASSETS = [
     raw_stock_snapshots,
@@ -27,6 +28,8 @@ ASSETS = [
     detection,
     anomalies_day_over_day,
     outcomes,
+    data_incidents,
+    data_docs,
     daily_report,
     duckdb_catalog,
     ticker_pages,

@@ -16,6 +16,7 @@ from flowlake.defs.session_asset import OWNERS
         "scored_events",
         "anomalies_day_over_day",
         "event_outcomes",
+        "data_incidents",
     ],
     partitions_def=SESSIONS,
     backfill_policy=dg.BackfillPolicy.single_run(),
