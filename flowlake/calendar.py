@@ -21,6 +21,9 @@ OPEN = time(9, 30)
 CLOSE = time(16, 0)
 EARLY_CLOSE = time(13, 0)
 
+CLOSING_WAIT = timedelta(minutes=20)
+"""How long after the close the session's last trades are in: index options trade to 16:15, late prints follow."""
+
 SNAPSHOT_MINUTES = (5, 6, 10, 12, 15, 20, 30, 60)
 """Distances between snapshots that fit the hour, and so every open and close."""
 

@@ -6,6 +6,7 @@ What people do outside the Dagster UI.
 from __future__ import annotations
 
 import logging
+import os
 import signal
 import sys
 import time
@@ -18,6 +19,7 @@ from rich.console import Console
 from rich.table import Table as Grid
 
 from flowlake import calendar, services
+from flowlake.commands import alerts
 from flowlake.settings import SANDBOX_ENV, get_settings
 
 if TYPE_CHECKING:
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
 sandbox = typer.Typer(no_args_is_help=True, help="The local market that speaks the vendor's API.")
 app.add_typer(sandbox, name="sandbox")
+app.add_typer(alerts.app, name="alerts")
 
 console = Console()
 END_OF_DAY = "end_of_day"
@@ -250,6 +253,30 @@ def evaluate(
     console.print(f"Report: {output / 'evaluation.html'}")
 
 
+@app.command()
+def serve(
+    host: Annotated[str, typer.Option(help="Address to listen on; any but loopback needs a token.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="Port; 0 takes any free one.", min=0, max=65535)] = 8700,
+    token_env: Annotated[
+        str, typer.Option(help="Environment variable that holds the token.")
+    ] = "FLOWLAKE_SERVE__TOKEN",
+) -> None:
+    """Serve the reports and the read-only API (/api) until interrupted."""
+    from pydantic import SecretStr
+
+    from flowlake.serve.auth import TOKEN_VARIABLE
+    from flowlake.serve.server import LakeServer
+
+    settings = get_settings()
+    given = os.environ.get(token_env)
+    token = settings.serve.token if token_env == TOKEN_VARIABLE else SecretStr(given) if given else None
+    server = LakeServer(settings, host=host, port=port, token=token, token_variable=token_env)
+    who = "anybody on this machine" if server.door.token is None else f"whoever shows the token in {token_env}"
+    server.serve(
+        on_ready=lambda url: print(f"Reports on {url}/, API on {url}/api, for {who} (stop with Ctrl-C)", flush=True)
+    )
+
+
 # --- looking after it -------------------------------------------------------------------------------------------------
 
 
@@ -308,11 +335,13 @@ def retention(
 
 
 @app.command()
-def doctor() -> None:
-    """Check key, plan, clock, disk and lake, and say in words what will and what will not work."""
+def doctor(
+    send: Annotated[bool, typer.Option(help="Also send a sample through every alert channel.")] = False,
+) -> None:
+    """Check key, plan, clock, disk, lake and alert channels, and say what will and what will not work."""
     from flowlake.doctor import examine
 
-    findings = examine(get_settings(), now=datetime.now(UTC))
+    findings = examine(get_settings(), now=datetime.now(UTC), send=send)
     for finding in findings:
         mark = "[green]ok[/]" if finding.ok else "[bold red]!![/]"
         console.print(f"{mark:>4}  {finding.what}: {finding.says}", highlight=False)

@@ -131,7 +131,7 @@ def _summary(result: dg.ExecuteInProcessResult) -> RunResult:
     seconds: dict[str, float] = {}
     for event in result.all_events:
         if event.is_step_failure and event.step_key:
-            failures[event.step_key] = _root_cause(event.step_failure_data.error)
+            failures[event.step_key] = root_cause(event.step_failure_data.error)
         elif event.is_step_success and event.step_key:
             seconds[event.step_key] = event.step_success_data.duration_ms / 1000
         elif event.event_type_value == "ASSET_CHECK_EVALUATION":
@@ -149,7 +149,7 @@ def _summary(result: dg.ExecuteInProcessResult) -> RunResult:
     return RunResult(result.run_id, result.success, failures, checks, seconds)
 
 
-def _root_cause(error: object) -> str:
+def root_cause(error: object) -> str:
     """The innermost message of a Dagster error: what went wrong, without Dagster's wrapping."""
     while getattr(error, "cause", None) is not None:
         error = error.cause  # pyright: ignore[reportAttributeAccessIssue]

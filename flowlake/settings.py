@@ -359,6 +359,23 @@ class KnownEventsSettings(BaseModel):
     deal_sessions: int = Field(default=60, ge=0, description="Sessions after a deal was announced.")
 
 
+class ServeSettings(BaseModel):
+    """`flowlake serve`: pages and the read-only API over HTTP."""
+
+    token: SecretStr | None = Field(
+        default=None, description="What clients must show; needed on any address but loopback. 16 characters or more."
+    )
+    hosts: str = Field(
+        default="", description="Further names the server is reached by (comma-separated), as behind a proxy."
+    )
+    threads: int = Field(default=4, ge=1, le=64, description="Queries that run at once.")
+    cache_mb: int = Field(default=64, ge=1, description="Memory for answers given before, in MB.")
+
+    def names(self) -> frozenset[str]:
+        """The further names, lower case."""
+        return frozenset(name.strip().lower() for name in self.hosts.split(",") if name.strip())
+
+
 class Settings(BaseSettings):
     """All settings. `Settings()` reads the environment and `.env` of the working directory."""
 
@@ -394,6 +411,7 @@ class Settings(BaseSettings):
     edgar: EdgarSettings = Field(default_factory=EdgarSettings)
     congress: CongressSettings = Field(default_factory=CongressSettings)
     alerts: AlertSettings = Field(default_factory=AlertSettings)
+    serve: ServeSettings = Field(default_factory=ServeSettings)
 
 
 SANDBOX_ENV = "sandbox.env"

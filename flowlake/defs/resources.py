@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import date, datetime, time, timedelta
 from pathlib import Path
 
 import dagster as dg
 
 from flowlake import calendar
+from flowlake.clock import market_clock
 from flowlake.lake import Lake
 from flowlake.settings import Settings, get_settings
 from flowlake.sources.polygon import BlockingPolygonClient
 
-AFTER_CLOSE = timedelta(minutes=20)
 STOCKS_RESET = time(3, 30)
+MIN_PASS_SECONDS = 10.0
+"""What a pass begun at the very end of a snapshot's useful life still gets."""
 
 
 class LakeResource(dg.ConfigurableResource):
@@ -32,13 +34,20 @@ class MarketResource(dg.ConfigurableResource):
         """The settings of the process."""
         return get_settings()
 
-    def client(self) -> BlockingPolygonClient:
-        """A client of the configured API, a context manager; raises with the remedy where there is no usable key."""
-        return BlockingPolygonClient(self.settings.api, self.settings.api_key)
+    def client(self, until: datetime | None = None) -> BlockingPolygonClient:
+        """A client of the configured API, a context manager; raises with the remedy where there is no usable key.
+
+        After `until` (market time) it sends no more requests: what it has by then is what the pass has.
+        """
+        api, clock = self.settings.api, market_clock(self.settings.clock)
+        if until is not None:
+            left = max(clock.real_seconds(until - clock.now()), MIN_PASS_SECONDS)
+            api = api.model_copy(update={"budget_seconds": min(api.budget_seconds, left)})
+        return BlockingPolygonClient(api, self.settings.api_key)
 
     def as_of(self, session: date) -> datetime | None:
         """The moment a sandbox is asked for: when the session's last delayed quotes are in. None asks for now."""
-        return calendar.session_close(session) + AFTER_CLOSE if self.settings.api.replay else None
+        return calendar.session_close(session) + calendar.CLOSING_WAIT if self.settings.api.replay else None
 
     def stocks_are_reset(self, session: date) -> bool:
         """Whether the vendor has cleared the session's stock snapshot (03:30 New York on the morning after)."""
@@ -47,16 +56,16 @@ class MarketResource(dg.ConfigurableResource):
         reset = datetime.combine(session + timedelta(days=1), STOCKS_RESET, calendar.NEW_YORK)
         return self.now() >= reset
 
-    def underlyings(self, client: BlockingPolygonClient, session: date) -> list[str]:
+    def underlyings(self, client: BlockingPolygonClient, session: date, as_of: datetime | None = None) -> list[str]:
         """The underlyings of a pass: the configured list, or all that are optionable in the session."""
         configured = self.settings.market.underlyings
         if configured.strip().lower() != "all":
             return sorted({name.strip() for name in configured.split(",") if name.strip()})
-        return client.list_underlyings(session, as_of=self.as_of(session))
+        return client.list_underlyings(session, as_of=as_of or self.as_of(session))
 
     def now(self) -> datetime:
-        """The wall clock, UTC."""
-        return datetime.now(UTC)
+        """The market's time, UTC: the wall clock, unless a simulation set another."""
+        return market_clock(self.settings.clock).now()
 
 
 class ReportsResource(dg.ConfigurableResource):

@@ -1,17 +1,18 @@
-"""`session_asset`: one lake table per asset, one session per partition, written as each session is done."""
+"""`session_asset`: one lake table per asset, one session (or snapshot) per partition, written as each is done."""
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, datetime, timedelta
 from typing import Any
 
 import dagster as dg
 import polars as pl
 
 from flowlake import calendar
-from flowlake.defs.partitions import SESSIONS
+from flowlake.defs.partitions import SESSIONS, SNAPSHOTS
 from flowlake.defs.resources import LakeResource, MarketResource
+from flowlake.intraday.plan import DueSnapshot, snapshot_of
 from flowlake.lake import Lake
 from flowlake.schemas import Table
 from flowlake.sources.chains import Progress
@@ -40,23 +41,43 @@ class SessionNotOver(ValueError):
     """A session was asked for before its regular trading ended."""
 
 
+class SnapshotNotDue(ValueError):
+    """A snapshot was asked for before the moment it describes could be seen."""
+
+
 @dataclass(frozen=True)
 class Step:
-    """What the function of one asset sees of one session: the lake as the run has written it so far, and the market."""
+    """What the function of one asset sees of one session: the lake as the run has written it so far, and the market.
+
+    Within the session, `due` is the snapshot at hand.
+    """
 
     session: date
     lake: Lake
     market: MarketResource
     log: Any
+    run_id: str
+    due: DueSnapshot | None = None
 
     @property
     def partition(self) -> str:
-        """The session's partition key."""
-        return self.session.isoformat()
+        """The partition key at hand: the snapshot's, or the session's."""
+        return self.due.key if self.due else self.session.isoformat()
+
+    @property
+    def snapshot(self) -> DueSnapshot:
+        """The snapshot at hand; only intraday assets have one."""
+        if self.due is None:
+            raise TypeError(f"the end-of-day step of {self.session} has no snapshot")
+        return self.due
+
+    def key(self, name: str) -> str:
+        """The partition of table `name` that this step reads and writes."""
+        return self.partition if self.lake.table(name).partitioning == "snapshot" else self.session.isoformat()
 
     def read(self, name: str) -> pl.DataFrame:
-        """Table `name` of this session."""
-        return self.lake.read(name, self.partition)
+        """Table `name` of this session or snapshot."""
+        return self.lake.read(name, self.key(name))
 
     def has(self, name: str, session: date) -> bool:
         """Whether the lake has table `name` of `session`."""
@@ -90,6 +111,56 @@ class Step:
         present = [key for key in keys if self.lake.has(name, key)]
         return self.lake.scan(name, partitions=present, columns=columns)
 
+    def same_time(self, name: str, sessions: int) -> pl.LazyFrame:
+        """Snapshot table `name` at this time of day over the `sessions` sessions before, those that the lake has."""
+        time_of_day = self.snapshot.key[10:]
+        keys = [f"{day.isoformat()}{time_of_day}" for day in calendar.trailing_sessions(self.session, sessions)]
+        present = [key for key in keys if self.lake.has(name, key)]
+        return self.lake.scan(name, partitions=present)
+
+    def polls_before(self, name: str) -> dict[datetime, str]:
+        """The snapshots of the session before that table `name` has, with their partitions."""
+        before = calendar.previous_session(self.session).isoformat()
+        keys = [key for key in self.lake.partitions(name) if key.startswith(before)]
+        return {calendar.snapshot_of_key(key): key for key in keys}
+
+
+@dataclass(frozen=True)
+class Cadence:
+    """How often an asset is made: its partitions, what a step of one sees, and whether Dagster retries faults."""
+
+    partitions: dg.PartitionsDefinition
+    step: Callable[[str, Lake, MarketResource, Any, str], Step]
+    retries_faults: bool
+
+
+def _end_of_day(key: str, store: Lake, market: MarketResource, log: Any, run_id: str) -> Step:
+    return Step(_closed_session(key, market), store, market, log, run_id)
+
+
+def _within_session(key: str, store: Lake, market: MarketResource, log: Any, run_id: str) -> Step:
+    settings = market.settings
+    due = snapshot_of(key, settings.intraday, timedelta(minutes=settings.api.delay_minutes))
+    now = market.now()
+    if now < due.due_at:
+        raise SnapshotNotDue(
+            f"snapshot {key} can be taken from {due.due_at:%Y-%m-%d %H:%M} UTC on (the plan's data are "
+            f"{settings.api.delay_minutes} minutes old) and it is now {now:%Y-%m-%d %H:%M} UTC"
+        )
+    return Step(due.session, store, market, log, run_id, due)
+
+
+def _before_open(key: str, store: Lake, market: MarketResource, log: Any, run_id: str) -> Step:
+    session = calendar.require_session(date.fromisoformat(key))
+    if session > market.now().astimezone(calendar.NEW_YORK).date():
+        raise SessionNotOver(f"session {session} lies ahead; what is known before its open is not known yet")
+    return Step(session, store, market, log, run_id)
+
+
+END_OF_DAY = Cadence(SESSIONS, _end_of_day, retries_faults=True)
+BEFORE_OPEN = Cadence(SESSIONS, _before_open, retries_faults=True)
+INTRADAY = Cadence(SNAPSHOTS, _within_session, retries_faults=False)
+"""A snapshot that failed is asked for again by the sensor, which knows for how long that is worth while."""
 
 Facts = dict[str, Any]
 Build = Callable[[Step], Frames]
@@ -108,8 +179,9 @@ def session_asset(
     publish: bool = False,
     code_version: str = "1",
     metadata: Metadata | None = None,
+    cadence: Cadence = END_OF_DAY,
 ) -> Callable[[Build], dg.AssetsDefinition]:
-    """Turn `build(step) -> frames` into a session-partitioned asset named after `main`.
+    """Turn `build(step) -> frames` into an asset named after `main`, partitioned by session unless `cadence` differs.
 
     Each session's frames (of `main` and the tables in `also`) are committed together as soon as they are built, so a
     crash loses one session, not the range. A range is one run. Row counts, a preview and what `metadata` adds are
@@ -122,7 +194,7 @@ def session_asset(
         @dg.asset(
             name=main.name,
             deps=deps,
-            partitions_def=SESSIONS,
+            partitions_def=cadence.partitions,
             backfill_policy=dg.BackfillPolicy.single_run(),
             group_name=group,
             owners=OWNERS,
@@ -134,7 +206,7 @@ def session_asset(
         )
         def compute(context: dg.AssetExecutionContext, lake: LakeResource, market: MarketResource) -> None:
             tables = (main, *also)
-            _build_sessions(context, lake.open(), market, build, tables, (main,), exclusive, metadata, publish)
+            _build_sessions(context, lake.open(), market, build, tables, (main,), cadence, exclusive, metadata, publish)
 
         return compute
 
@@ -149,6 +221,7 @@ def session_assets(
     kinds: set[str],
     code_version: str = "1",
     metadata: Metadata | None = None,
+    cadence: Cadence = END_OF_DAY,
 ) -> Callable[[Build], dg.AssetsDefinition]:
     """Turn `build(step) -> frames` into one step that makes several session-partitioned assets from one scan.
 
@@ -170,11 +243,16 @@ def session_assets(
             for table, deps in assets.items()
         ]
 
-        @dg.multi_asset(name=name, specs=specs, partitions_def=SESSIONS, backfill_policy=dg.BackfillPolicy.single_run())
+        @dg.multi_asset(
+            name=name,
+            specs=specs,
+            partitions_def=cadence.partitions,
+            backfill_policy=dg.BackfillPolicy.single_run(),
+        )
         def compute(
             context: dg.AssetExecutionContext, lake: LakeResource, market: MarketResource
         ) -> Iterator[dg.MaterializeResult]:
-            _build_sessions(context, lake.open(), market, build, tuple(assets), tuple(assets), False, metadata)
+            _build_sessions(context, lake.open(), market, build, tuple(assets), tuple(assets), cadence, False, metadata)
             yield from (dg.MaterializeResult(asset_key=table.name) for table in assets)
 
         return compute
@@ -189,6 +267,7 @@ def _build_sessions(
     build: Build,
     tables: tuple[Table, ...],
     assets: tuple[Table, ...],
+    cadence: Cadence,
     exclusive: bool,
     metadata: Metadata | None,
     publish: bool = False,
@@ -200,7 +279,7 @@ def _build_sessions(
     try:
         for number, key in enumerate(keys, start=1):
             started = time.perf_counter()
-            step = Step(_closed_session(key, market), store, market, context.log)
+            step = cadence.step(key, store, market, context.log, context.run_id)
             with store.commit(context.run_id, exclusive=exclusive) as transaction:
                 frames = build(step)
                 if set(frames) != {table.name for table in tables}:
@@ -208,9 +287,9 @@ def _build_sessions(
                         f"{main} built {sorted(frames)}, declared {sorted(table.name for table in tables)}"
                     )
                 for name, frame in frames.items():
-                    transaction.replace(name, key, frame)
+                    transaction.replace(name, step.key(name), _of_snapshot(step, name, frame))
                 if publish:
-                    transaction.publish([key], frames)
+                    transaction.publish({step.key(name) for name in frames}, frames)
             seconds = time.perf_counter() - started
             extra = metadata(step, frames) if metadata else {}
             if len(assets) == 1:
@@ -221,11 +300,18 @@ def _build_sessions(
         # A failing step emits no output, but the sessions it committed are in the lake: tell Dagster so.
         for name, key, facts in recorded:
             context.log_event(dg.AssetMaterialization(name, partition=key, metadata=facts))
-        if isinstance(error, PASSING_FAULTS):
+        if cadence.retries_faults and isinstance(error, PASSING_FAULTS):
             raise dg.RetryRequested(max_retries=MAX_RETRIES, seconds_to_wait=RETRY_SECONDS) from error
         raise
     for name, key, facts in recorded:
         context.add_asset_metadata(facts, asset_key=name, partition_key=key)
+
+
+def _of_snapshot(step: Step, name: str, frame: pl.DataFrame) -> pl.DataFrame:
+    """`frame` with the moment of its snapshot, where table `name` has one per snapshot."""
+    if step.due is None or step.lake.table(name).partitioning != "snapshot":
+        return frame
+    return frame.with_columns(snapshot=pl.lit(step.due.at))
 
 
 def column_schema(declared: Table) -> dg.TableSchema:

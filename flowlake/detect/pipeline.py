@@ -10,6 +10,7 @@ import polars as pl
 
 from flowlake import schemas
 from flowlake.detect import (
+    context,
     expectation,
     lookalikes,
     low_volume,
@@ -58,6 +59,8 @@ def detect_session(
     ticker_baselines: pl.DataFrame,
     trailing_bins: pl.DataFrame,
     trailing_statistics: pl.DataFrame,
+    *,
+    known: pl.DataFrame | None = None,
 ) -> Detection:
     """Run the four same-day algorithms and the score on `session`.
 
@@ -65,9 +68,11 @@ def detect_session(
     `trailing_statistics` those of `calibration_bins` and `ticker_statistics` over the `CALIBRATION_SESSIONS` sessions
     before it (empty frames at the start of a lake). A row of `session` or later in them raises `FutureData`. With no
     history nothing is flagged and nothing fails: baselines need 5 sessions, p-values one session more, ranks another.
+    `known` (context.KNOWN_SCHEMA: underlying, annotation) are reasons for activity that were public by the session's
+    close; each lowers its underlying's evidence by `context.lowering`, shown among the event's factors.
     """
     lines = expectation.lines(chains, contract_baselines, ticker_baselines)
-    return detect_lines(session, lines, chains, trailing_bins, trailing_statistics)
+    return detect_lines(session, lines, chains, trailing_bins, trailing_statistics, known=known)
 
 
 def detect_lines(
@@ -79,6 +84,7 @@ def detect_lines(
     *,
     smallest_factor: float = expectation.SMALLEST_FACTOR,
     unmeasured: Collection[str] = (),
+    known: pl.DataFrame | None = None,
 ) -> Detection:
     """`detect_session` from `lines` on (as `expectation.lines` returns them).
 
@@ -94,7 +100,7 @@ def detect_lines(
         lines = null.line_p_values(lines, name, null.line_null(trailing_bins, name))
     lines = lookalikes.annotate(lines)
     evidence = sides.side_evidence(lines).with_columns(pl.lit(None, pl.Float64).alias(name) for name in unmeasured)
-    weighed = scoring.weigh(sides.compare(evidence, trailing_statistics))
+    weighed = scoring.weigh(sides.compare(evidence, trailing_statistics), context.collected(known))
     found = {table: algorithm.anomalies(lines, weighed) for table, algorithm in ALGORITHMS.items()}
     anomalies = pl.concat(frame.select("underlying", "right", "algorithm") for frame in found.values())
     stamp = chains.select(

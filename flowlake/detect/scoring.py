@@ -18,7 +18,7 @@ import numpy as np
 import polars as pl
 
 from flowlake import calendar, schemas
-from flowlake.detect import findings, null, volume
+from flowlake.detect import context, findings, null, volume
 from flowlake.detect.findings import Row
 from flowlake.schemas.detection import FACTOR, LINE
 
@@ -89,13 +89,20 @@ def model_id() -> str:
     return "llr-1-" + hashlib.sha256(json.dumps(parameters, sort_keys=True).encode()).hexdigest()[:8]
 
 
-def weigh(sides: pl.DataFrame) -> pl.DataFrame:
-    """`sides` (from `sides.compare`) with `{column}_llr` per factor and `llr_total`, null where no null existed yet."""
+def weigh(sides: pl.DataFrame, known: pl.DataFrame | None = None) -> pl.DataFrame:
+    """`sides` (from `sides.compare`) with `{column}_llr` per factor and `llr_total`, null where no null existed yet.
+
+    `known` (from `context.collected`) lowers the total of an underlying by what is publicly known about it.
+    """
+    known = context.collected(None) if known is None else known
+    sides = sides.join(known, on="underlying", how="left", maintain_order="left").with_columns(
+        pl.col("known").fill_null([]), pl.col("context_llr").fill_null(0.0)
+    )
     contributions = {f"{f.column}_llr": f.contribution(pl.col(f"{f.column}_u")) for f in FACTORS}
     # Rounded to 1e-6 nats so that the parts shown add up to the total shown, whatever the order of summation.
     weighed = sides.with_columns(**contributions).with_columns(pl.col("^.*_llr$").round(6))
     judged = pl.col("volume_surprise_u").is_not_null()
-    total = pl.sum_horizontal(*contributions).round(6)
+    total = pl.sum_horizontal(*contributions, "context_llr").round(6)
     return weighed.with_columns(llr_total=pl.when(judged).then(total))
 
 
@@ -173,6 +180,7 @@ def score_events(
     events = (
         events.join(contracts, on="underlying", how="left")
         .with_columns(pl.col("contracts", "annotations").fill_null([]))
+        .with_columns(annotations=pl.col("annotations").list.concat("known"))
         .sort("rank")
         .with_columns(
             session=pl.lit(session),
@@ -228,6 +236,16 @@ def _factor_breakdown(event: Row) -> list[Row]:
         }
         for factor in FACTORS
         if event[factor.column] is not None and event[f"{factor.column}_u"] is not None
+    ]
+    parts += [
+        {
+            "factor": f"known: {note}",
+            "value": 1.0,
+            "contribution": -context.lowering(note),
+            "text": f"publicly known: {note}",
+        }
+        for note in event["known"]
+        if context.lowering(note)
     ]
     return sorted(parts, key=lambda part: (-part["contribution"], part["factor"]))
 

@@ -121,6 +121,19 @@ class ChainPass:
     stats: PassStats
 
 
+@dataclass(frozen=True)
+class Chunk:
+    """Chains of a pass that are final: rows, rows that did not fit, and coverage. What failed is in no chunk."""
+
+    frame: pl.DataFrame
+    rejected: pl.DataFrame
+    coverage: pl.DataFrame
+
+
+OnChunk = Callable[[Chunk], None]
+"""Called as chains arrive, a few thousand rows at a time, so that a pass can put down what it has."""
+
+
 @dataclass
 class _KeptPage:
     page: Page
@@ -185,9 +198,12 @@ class ChainReader:
         self._fatal: SourceError | None = None
         self._refusal: NotEntitled | None = None
         self._last_error: SourceError | None = None
+        self._on_chunk: OnChunk | None = None
 
-    async def read(self, underlyings: Sequence[str], on_progress: OnProgress | None = None) -> ChainPass:
-        """Read the chains of `underlyings`.
+    async def read(
+        self, underlyings: Sequence[str], on_progress: OnProgress | None = None, on_chunk: OnChunk | None = None
+    ) -> ChainPass:
+        """Read the chains of `underlyings`, begun in the order given; `on_chunk` gets those that are final meanwhile.
 
         A chain that cannot be had is reported in the coverage. Raises `AuthError` for a refused key, `NotEntitled`
         where the plan serves no chain at all, and the last error where the server could not be reached for any.
@@ -195,7 +211,8 @@ class ChainReader:
         transport = self._transport
         started = transport.timing.monotonic()
         before = transport.stats.totals()
-        names = sorted(set(underlyings))
+        names = list(dict.fromkeys(underlyings))
+        self._on_chunk = on_chunk
         params = {"limit": str(PAGE_LIMIT), "order": "asc", "sort": "ticker"}
         pending: deque[_Chain] = deque()
         for name in names:
@@ -230,7 +247,7 @@ class ChainReader:
             latency_median=transport.stats.latency(0.5),
             latency_p95=transport.stats.latency(0.95),
         )
-        return ChainPass(frame, self._rejected_frame(), self._coverage(), stats)
+        return ChainPass(frame, self._rejected_frame(self._rejected), self._coverage(self._ended), stats)
 
     async def _round(self, pending: deque[_Chain], total: int, on_progress: OnProgress | None) -> deque[_Chain]:
         again: deque[_Chain] = deque()
@@ -340,12 +357,13 @@ class ChainReader:
 
     def _flush(self) -> None:
         kept = [(chain.underlying, each) for chain in self._batch for each in chain.pages]
-        for chain in self._batch:
+        batch, rejected = self._batch, list[dict[str, Any]]()
+        for chain in batch:
             chain.restart()
         self._batch, self._batch_rows = [], 0
         for underlying, each in kept:
             self._unknown.update(each.page.unknown_fields)
-            self._rejected.extend(
+            rejected.extend(
                 {
                     "reason": row.reason,
                     "underlying": underlying,
@@ -356,6 +374,7 @@ class ChainReader:
                 }
                 for row in each.page.rejected
             )
+        self._rejected.extend(rejected)
         frame = self._frame(kept)
         unique = _newest_of_each(frame)
         self._duplicates += frame.height - unique.height
@@ -364,6 +383,9 @@ class ChainReader:
         for length, underlying in conformed["underlying"].rle().struct.unnest().iter_rows():
             self._slices[underlying] = conformed.slice(start, length)
             start += length
+        final = [chain for chain in batch if chain.status != "failed"]
+        if self._on_chunk is not None and final:
+            self._on_chunk(Chunk(conformed, self._rejected_frame(rejected), self._coverage(final)))
 
     def _frame(self, kept: Sequence[tuple[str, _KeptPage]]) -> pl.DataFrame:
         columns = {
@@ -392,15 +414,15 @@ class ChainReader:
             .select(RAW_OPTION_SNAPSHOTS.schema.names())
         )
 
-    def _rejected_frame(self) -> pl.DataFrame:
+    def _rejected_frame(self, rejected: Sequence[dict[str, Any]]) -> pl.DataFrame:
         schema = RAW_QUARANTINE.schema
-        if not self._rejected:
+        if not rejected:
             return RAW_QUARANTINE.empty()
         added = {"session": self._session, "table": RAW_OPTION_SNAPSHOTS.name}
-        rows = [row | added | {"observed_at": row["available_at"] - self._moment.delay} for row in self._rejected]
+        rows = [row | added | {"observed_at": row["available_at"] - self._moment.delay} for row in rejected]
         return RAW_QUARANTINE.conform(pl.DataFrame(rows, schema=schema))
 
-    def _coverage(self) -> pl.DataFrame:
+    def _coverage(self, chains: Sequence[_Chain]) -> pl.DataFrame:
         known = self._moment.known(self._transport.timing.now())
         origin = max((chain.origin for chain in self._ended), default="") or "vendor"
         rows = [
@@ -416,7 +438,7 @@ class ChainReader:
                 "available_at": known,
                 "origin": chain.origin or origin,
             }
-            for chain in self._ended
+            for chain in chains
         ]
         return SNAPSHOT_COVERAGE.conform(pl.DataFrame(rows, schema=SNAPSHOT_COVERAGE.schema))
 

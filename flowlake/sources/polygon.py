@@ -39,6 +39,7 @@ from flowlake.sources.chains import (
     ChainPass,
     ChainReader,
     Moment,
+    OnChunk,
     OnProgress,
     Progress,
     chain_path,
@@ -155,15 +156,17 @@ class PolygonClient:
         *,
         as_of: datetime | None = None,
         on_progress: OnProgress | None = None,
+        on_chunk: OnChunk | None = None,
     ) -> ChainPass:
-        """Option chains of `underlyings` in `session`.
+        """Option chains of `underlyings` in `session`, begun in the order given; `on_chunk` gets what is final so far.
 
         An underlying that cannot be had is retried, then reported in the coverage. Raises `AuthError` for a refused
         key, `NotEntitled` where the plan serves none of the chains, `Unreachable` where nothing could be reached,
         `SnapshotGone` for a session that is no longer (or not yet) to be seen.
         """
         moment = self._begin(session, as_of, snapshot=True)
-        return await ChainReader(self._transport, self._settings, session, moment).read(underlyings, on_progress)
+        reader = ChainReader(self._transport, self._settings, session, moment)
+        return await reader.read(underlyings, on_progress, on_chunk)
 
     async def fetch_stocks(self, session: date, *, as_of: datetime | None = None) -> pl.DataFrame:
         """Snapshot of every stock in `session`: RAW_STOCK_SNAPSHOTS. Raises as `fetch_chains`."""
@@ -494,9 +497,12 @@ class BlockingPolygonClient:
         *,
         as_of: datetime | None = None,
         on_progress: OnProgress | None = None,
+        on_chunk: OnChunk | None = None,
     ) -> ChainPass:
         """See `PolygonClient.fetch_chains`."""
-        return self._runner.run(self._client.fetch_chains(session, underlyings, as_of=as_of, on_progress=on_progress))
+        return self._runner.run(
+            self._client.fetch_chains(session, underlyings, as_of=as_of, on_progress=on_progress, on_chunk=on_chunk)
+        )
 
     def fetch_stocks(self, session: date, *, as_of: datetime | None = None) -> pl.DataFrame:
         """See `PolygonClient.fetch_stocks`."""

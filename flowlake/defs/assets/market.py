@@ -26,7 +26,7 @@ class MixedOrigins(ValueError):
     """Simulated and real data would meet in one lake."""
 
 
-def _same_origin(step: Step, frame: pl.DataFrame) -> pl.DataFrame:
+def same_origin(step: Step, frame: pl.DataFrame) -> pl.DataFrame:
     """`frame`, if it comes from where the rest of the lake does."""
     held = step.trailing("raw_stock_snapshots", 60, ["origin"]).select(pl.col("origin").unique()).collect()
     foreign = set(frame["origin"].unique()) - set(held["origin"])
@@ -46,7 +46,7 @@ def raw_stock_snapshots(step: Step) -> Frames:
             stocks = stocks_of_past_session(client, step.session)
         else:
             stocks = client.fetch_stocks(step.session, as_of=step.market.as_of(step.session))
-    return {"raw_stock_snapshots": _same_origin(step, stocks)}
+    return {"raw_stock_snapshots": same_origin(step, stocks)}
 
 
 @session_asset(CORPORATE_ACTIONS, group="market", kinds=KINDS, pool=API)
@@ -96,7 +96,7 @@ def raw_option_snapshots(step: Step) -> Frames:
             }
     step.log.info(f"{step.session} pass: {taken.stats.as_metadata()}")
     return {
-        "raw_option_snapshots": _same_origin(step, taken.frame),
+        "raw_option_snapshots": same_origin(step, taken.frame),
         "raw_quarantine": taken.rejected,
         "snapshot_coverage": taken.coverage,
         "raw_option_bars": RAW_OPTION_BARS.empty(),

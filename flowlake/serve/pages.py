@@ -1,0 +1,99 @@
+"""The pages: files of the reports folder, and the human page of the API. Nothing outside that folder is ever read."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from importlib import resources
+from pathlib import Path
+
+from flowlake.serve.operations import Operation
+from flowlake.serve.problems import MEANINGS, Problem
+from flowlake.serve.queries import Listing
+
+_MEDIA_TYPES = {
+    ".html": "text/html; charset=utf-8",
+    ".css": "text/css; charset=utf-8",
+    ".js": "text/javascript; charset=utf-8",
+    ".json": "application/json",
+    ".svg": "image/svg+xml",
+    ".png": "image/png",
+    ".txt": "text/plain; charset=utf-8",
+    ".csv": "text/csv; charset=utf-8",
+}
+_PART = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._ -]{0,127}")
+_SCRIPT = re.compile(rb"<script>(.*?)</script>", re.DOTALL)
+
+_STRICT = "default-src 'none'; style-src 'unsafe-inline'; img-src 'self' data:; font-src data:; connect-src 'self'; "
+_CLOSED = "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+
+
+@dataclass(frozen=True)
+class PageFile:
+    """A page as it is sent."""
+
+    body: bytes
+    media_type: str
+    tag: str
+    csp: str
+
+
+class PageFolder:
+    """The rendered pages below one folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder.absolute()
+
+    def read(self, name: str) -> PageFile:
+        """The page `name` ('' is the index); raises `Problem` 404 for everything that is not a page of the folder."""
+        path = self._path(name or "index.html")
+        if path is None:
+            raise Problem(404, "there is no such page", remedy="/ lists the pages; /api describes the API")
+        body = path.read_bytes()
+        csp = self.csp_of(body) if path.suffix == ".html" else _STRICT + _CLOSED
+        return PageFile(body, _MEDIA_TYPES[path.suffix], hashlib.sha256(body).hexdigest()[:32], csp)
+
+    @staticmethod
+    def csp_of(html: bytes) -> str:
+        """The Content-Security-Policy of a page: of its scripts only flowlake's own, known by their hash, may run."""
+        trusted = {_script_hash(script) for script in _SCRIPT.findall(html)} & trusted_scripts()
+        scripts = f"script-src {' '.join(sorted(trusted))}; " if trusted else ""
+        return f"{_STRICT}{scripts}{_CLOSED}"
+
+    def _path(self, name: str) -> Path | None:
+        parts = name.split("/")
+        if not all(_PART.fullmatch(part) for part in parts):
+            return None
+        path = self.folder.joinpath(*parts)
+        root = self.folder.resolve()
+        inside = path.resolve().is_relative_to(root)
+        return path if inside and path.suffix in _MEDIA_TYPES and path.is_file() else None
+
+
+@cache
+def trusted_scripts() -> frozenset[str]:
+    """CSP hashes of the scripts flowlake's templates put into pages, as they stand there."""
+    folder = resources.files("flowlake.report") / "templates"
+    texts = [entry.read_bytes() for entry in folder.iterdir() if entry.name.endswith(".js")]
+    # A template includes a file without the newline at its end.
+    return frozenset(_script_hash(variant) for text in texts for variant in {text, text.rstrip(b"\n")})
+
+
+def api_page(listings: Sequence[Listing], operations: Sequence[Operation]) -> bytes:
+    """The human page at /api: every endpoint with its parameters, and what the answers mean."""
+    from jinja2 import Environment, PackageLoader
+
+    environment = Environment(
+        loader=PackageLoader("flowlake.serve", "templates"), autoescape=True, trim_blocks=True, lstrip_blocks=True
+    )
+    template = environment.get_template("api.html.j2")
+    problems = [(Problem(status, "").document()["type"].partition("#")[2], says) for status, says in MEANINGS.items()]
+    return template.render(listings=listings, operations=operations, problems=problems).encode()
+
+
+def _script_hash(script: bytes) -> str:
+    return f"'sha256-{base64.b64encode(hashlib.sha256(script).digest()).decode()}'"

@@ -1,0 +1,127 @@
+"""Runs the application with uvicorn: in this thread, or in one of its own for tests and benchmarks."""
+
+from __future__ import annotations
+
+import errno
+import socket
+import threading
+import time
+from collections.abc import Callable
+from types import TracebackType
+from typing import TYPE_CHECKING, Self
+
+from pydantic import SecretStr
+
+from flowlake.serve.auth import TOKEN_VARIABLE, Door, is_loopback
+from flowlake.settings import Settings
+
+if TYPE_CHECKING:
+    import uvicorn
+
+_GRACE_SECONDS = 5
+
+
+class PortInUse(OSError):
+    """The port to listen on is taken; the message names it and the remedy."""
+
+
+class LakeServer:
+    """Serves the lake and the pages of `settings` on `http://host:port`.
+
+    A context manager that runs in a thread, or `serve` for this thread. Raises `TokenRequired` where `host` can be
+    reached from outside and there is no token, `PortInUse` on start.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        host: str = "127.0.0.1",
+        port: int = 0,
+        token: SecretStr | None = None,
+        token_variable: str = TOKEN_VARIABLE,
+    ) -> None:
+        self.settings, self.host, self.port = settings, host, port
+        self.door = Door.for_address(host, token, settings.serve.names(), token_variable)
+        self._server: uvicorn.Server | None = None
+        self._thread: threading.Thread | None = None
+
+    @property
+    def base_url(self) -> str:
+        """`http://host:port`, once the server listens."""
+        return f"http://{f'[{self.host}]' if ':' in self.host else self.host}:{self.port}"
+
+    @property
+    def is_private(self) -> bool:
+        """Whether only this machine can reach the server."""
+        return is_loopback(self.host)
+
+    def serve(self, on_ready: Callable[[str], None] = lambda base_url: None) -> None:
+        """Serve in this thread until interrupted; `on_ready` gets the base URL once the port is bound."""
+        listening = self._listen()
+        on_ready(self.base_url)
+        self._uvicorn().run([listening])
+
+    def __enter__(self) -> Self:
+        listening = self._listen()
+        self._server = self._uvicorn()
+        self._thread = threading.Thread(target=self._server.run, args=([listening],), name="serve", daemon=True)
+        self._thread.start()
+        while not self._server.started:
+            if not self._thread.is_alive():
+                raise RuntimeError("the server stopped before it listened; the log says why")
+            time.sleep(0.005)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        assert self._server is not None and self._thread is not None, "__enter__ sets both"
+        self._server.should_exit = True
+        self._thread.join(timeout=2 * _GRACE_SECONDS)
+        if self._thread.is_alive():
+            raise RuntimeError(f"the server on port {self.port} did not stop within {2 * _GRACE_SECONDS} seconds")
+
+    def _uvicorn(self) -> uvicorn.Server:
+        import uvicorn
+
+        from flowlake.serve.app import create_app
+        from flowlake.serve.lake_reader import LakeReader
+        from flowlake.serve.pages import PageFolder
+
+        app = create_app(
+            LakeReader(self.settings.data_dir),
+            PageFolder(self.settings.reports_dir),
+            self.door,
+            cache_bytes=self.settings.serve.cache_mb * 1_000_000,
+            threads=self.settings.serve.threads,
+        )
+        config = uvicorn.Config(
+            app,
+            log_config=None,
+            access_log=False,
+            lifespan="off",
+            server_header=False,
+            proxy_headers=False,
+            timeout_graceful_shutdown=_GRACE_SECONDS,
+        )
+        return uvicorn.Server(config)
+
+    def _listen(self) -> socket.socket:
+        family = socket.AF_INET6 if ":" in self.host else socket.AF_INET
+        listening = socket.socket(family, socket.SOCK_STREAM)
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listening.bind((self.host, self.port))
+            listening.listen(1024)
+        except OSError as error:
+            listening.close()
+            if error.errno != errno.EADDRINUSE:
+                raise
+            raise PortInUse(
+                error.errno,
+                f"port {self.port} on {self.host} is in use; stop the program that holds it, "
+                "or choose another port (0 takes any free one)",
+            ) from error
+        self.port = listening.getsockname()[1]
+        return listening

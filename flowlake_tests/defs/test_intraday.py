@@ -1,0 +1,136 @@
+"""Snapshots within a session, through HTTP, into the lake: what people count on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import date, datetime, timedelta
+from pathlib import Path
+
+import dagster as dg
+import polars as pl
+import pytest
+
+from flowlake import calendar
+from flowlake.definitions import defs
+from flowlake.defs.session_asset import SKIP_EXISTING
+from flowlake.lake import Lake, connect
+from flowlake.runs import RunResult, run_sessions
+from flowlake.sandbox.server import SandboxServer
+from flowlake.settings import get_settings
+from flowlake_tests.defs.conftest import SESSIONS, environment
+
+SESSION = SESSIONS[-1]
+BEFORE = calendar.previous_session(SESSION)
+OPEN = calendar.session_open(SESSION)
+DELAY = timedelta(minutes=15)
+
+
+def at(clock: str, session: date = SESSION) -> datetime:
+    return calendar.snapshot_of_key(f"{session}-{clock}")
+
+
+def set_clock(patch: pytest.MonkeyPatch, market: datetime) -> None:
+    """Freeze the market's clock, nearly: it runs at a millionth of real time."""
+    patch.setenv("FLOWLAKE_CLOCK__START_REAL", "2026-01-01T00:00:00+00:00")
+    patch.setenv("FLOWLAKE_CLOCK__START_MARKET", market.isoformat())
+    patch.setenv("FLOWLAKE_CLOCK__SPEED", "1e-9")
+    get_settings.cache_clear()
+
+
+def take(instance: dg.DagsterInstance, key: str, *, keep: bool = True) -> dg.ExecuteInProcessResult:
+    tags = {SKIP_EXISTING: "true"} if keep else {}
+    return defs.resolve_job_def("intraday_pass").execute_in_process(
+        instance=instance, partition_key=key, tags=tags, raise_on_error=False
+    )
+
+
+def end_of_day(instance: dg.DagsterInstance, first: date, last: date) -> RunResult:
+    return run_sessions(instance, "end_of_day", first, last, keep_existing=False, log_level="WARNING")
+
+
+@pytest.fixture(scope="module")
+def folder(
+    market_server: SandboxServer, small_underlyings: str, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Path]:
+    """A lake with every session but the last at its end, and two snapshots of each of the last two sessions."""
+    folder = tmp_path_factory.mktemp("intraday")
+    with pytest.MonkeyPatch.context() as patch, dg.DagsterInstance.ephemeral() as instance:
+        for name in ("MASSIVE_API_KEY", "POLYGON_API_KEY"):
+            patch.delenv(name, raising=False)
+        for name, value in environment(market_server, small_underlyings, folder).items():
+            patch.setenv(name, value)
+        get_settings.cache_clear()
+        done = run_sessions(
+            instance, "end_of_day", SESSIONS[-4], SESSIONS[-3], keep_existing=False, log_level="WARNING"
+        )
+        assert done.succeeded, done.failures
+        for session in (BEFORE, SESSION):
+            for clock in ("10:30", "10:45"):
+                set_clock(patch, at(clock, session) + DELAY)
+                result = take(instance, f"{session}-{clock}")
+                assert result.success
+            if session == BEFORE:
+                set_clock(patch, calendar.session_close(BEFORE) + timedelta(hours=1))
+                done = end_of_day(instance, BEFORE, BEFORE)
+                assert done.succeeded, done.failures
+    get_settings.cache_clear()
+    yield folder
+
+
+@pytest.fixture
+def lake(folder: Path) -> Lake:
+    return Lake.open(folder / "data")
+
+
+def test_a_snapshot_has_every_table_of_its_pass(lake: Lake):
+    for name in (
+        "intraday_stock_snapshots", "intraday_option_snapshots", "intraday_coverage", "intraday_chains",
+        "intraday_scored_events", "intraday_ticker_statistics", "monitor_polls",
+    ):  # fmt: skip
+        keys = [key for key in lake.partitions(name) if key.startswith(str(SESSION))]
+        assert keys == [f"{SESSION}-10:30", f"{SESSION}-10:45"], name
+
+
+def test_volume_grows_from_snapshot_to_snapshot_and_open_interest_does_not(lake: Lake):
+    first, second = (
+        lake.read("intraday_chains", f"{SESSION}-{clock}").select("contract_id", "volume", "open_interest", "snapshot")
+        for clock in ("10:30", "10:45")
+    )
+    both = first.join(second, on="contract_id", suffix="_later")
+    assert both.height == first.height
+    assert both.filter(pl.col("volume_later") < pl.col("volume")).is_empty()
+    assert both["volume_later"].sum() > both["volume"].sum()
+    assert both.filter(pl.col("open_interest_later") != pl.col("open_interest")).is_empty()
+    assert first["snapshot"].unique().to_list() == [at("10:30")]
+
+
+def test_nothing_was_known_before_the_plans_delay(lake: Lake):
+    chains = lake.read("intraday_chains", f"{SESSION}-10:30")
+    assert chains["available_at"].min() == at("10:30") + DELAY
+    events = lake.read("intraday_scored_events", f"{SESSION}-10:30")
+    assert events.height == 0 or events["event_time"].unique().to_list() == [at("10:30")]
+
+
+def test_contracts_have_one_number_all_day_and_at_its_end(lake: Lake):
+    of_day = lake.read("option_chains", str(BEFORE)).select("contract", "contract_id")
+    within = lake.read("intraday_chains", f"{BEFORE}-10:30").select("contract", "contract_id")
+    assert within.join(of_day, on=["contract", "contract_id"]).height == within.height
+
+
+def test_the_log_says_that_it_was_taken(lake: Lake):
+    log = lake.read("snapshot_log", str(SESSION))
+    assert log["partition"].to_list() == [f"{SESSION}-10:30", f"{SESSION}-10:45"]
+    assert set(log["status"]) == {"taken"}
+    assert (log["asked"] == log["answered"]).all()
+    assert (log["requests"] > 0).all()
+    assert set(log["origin"]) == {"simulated"}
+
+
+def test_analysts_see_both_snapshots_with_all_their_tables(folder: Path):
+    with connect(folder / "data") as con:
+        seen = con.execute(
+            'SELECT DISTINCT table_name FROM lake_partitions WHERE "partition" = ?', [f"{SESSION}-10:45"]
+        ).fetchall()
+        status = con.execute("SELECT status FROM snapshot_log ORDER BY snapshot").fetchall()
+    assert {"intraday_chains", "intraday_scored_events", "intraday_day_over_day"} <= {name for (name,) in seen}
+    assert status == [("taken",)] * 4
