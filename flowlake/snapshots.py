@@ -1,4 +1,4 @@
-"""Feature snapshots of a lake: taken at a moment, kept for ever under their id, listed, and given back byte for byte."""
+"""Feature snapshots of a lake: taken at a moment, kept under their id, listed, and given back byte for byte."""
 
 from __future__ import annotations
 
@@ -143,8 +143,7 @@ def _write(lake: Lake, snapshot: FrozenSnapshot) -> Path:
 
 def _index_row(lake: Lake, snapshot: FrozenSnapshot, path: Path) -> pl.DataFrame:
     frame, now = snapshot.frame, lake.clock()
-    known = frame["features_available_at"].max() if "features_available_at" in frame.columns else None
-    origins = frame["origin"].unique().sort() if "origin" in frame.columns else _origins(lake)
+    origins = frame["origin"].drop_nulls().unique().sort()
     row = {
         "snapshot_id": snapshot.snapshot_id,
         "kind": snapshot.kind,
@@ -152,7 +151,7 @@ def _index_row(lake: Lake, snapshot: FrozenSnapshot, path: Path) -> pl.DataFrame
         "rows": frame.height,
         "underlyings": frame["underlying"].n_unique(),
         "newest_session": frame["session"].max(),
-        "newest_available_at": known,
+        "newest_available_at": frame["features_available_at"].max(),
         "content_sha256": snapshot.content_sha256,
         "file_sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
         "path": lake.paths.relative(path),
@@ -164,7 +163,3 @@ def _index_row(lake: Lake, snapshot: FrozenSnapshot, path: Path) -> pl.DataFrame
         "origin": "+".join(origins),
     }
     return FEATURE_SNAPSHOTS.conform(pl.DataFrame([row], schema=FEATURE_SNAPSHOTS.schema))
-
-
-def _origins(lake: Lake) -> pl.Series:
-    return lake.scan("options_flow_features", columns=["origin"]).unique().collect()["origin"].sort()

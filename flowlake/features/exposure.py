@@ -50,7 +50,7 @@ def gamma_by_strike(lines: pl.DataFrame) -> pl.DataFrame:
             call_open_interest=interest.filter(is_call).sum(),
             put_open_interest=interest.filter(~is_call).sum(),
             call_gamma_exposure_usd=exact_sum(exposure.filter(is_call)),
-            put_gamma_exposure_usd=-exact_sum(exposure.filter(~is_call)),
+            put_gamma_exposure_usd=0.0 - exact_sum(exposure.filter(~is_call)),
         )
         .with_columns(gamma_exposure_usd=pl.col("call_gamma_exposure_usd") + pl.col("put_gamma_exposure_usd"))
         .sort(KEY, "strike")

@@ -128,13 +128,14 @@ def sequences(
         {"session": sessions, "step": range(1, len(sessions) + 1)}, schema={"session": pl.Date, "step": pl.Int16}
     )
     asked = asof.spine(fresh[KEY], as_of).join(steps, how="cross")
-    columns = (KEY, "session", "available_at", *FEATURE_NAMES)
+    columns = (KEY, "session", "available_at", *FEATURE_NAMES, "origin")
     rows = asof.known_steps(asked, facts.features.select(columns))
     observed = pl.concat_list(pl.col(name).is_not_null() for name in FEATURE_NAMES).alias("observed")
     rows = rows.with_columns(observed).sort(KEY, "step")
     if policy.policy == "forward_fill":
         rows = rows.with_columns(pl.col(FEATURE_NAMES).forward_fill(policy.limit).over(KEY))
-    frame = rows.select(KEY, "as_of", "step", "session", *FEATURE_NAMES, "observed")
+    rows = rows.rename({"available_at": "features_available_at"})
+    frame = rows.select(KEY, "as_of", "step", "session", "features_available_at", *FEATURE_NAMES, "observed", "origin")
     parameters = {"length": length, "missing": asdict(policy), "max_age_days": max_age_days}
     return freeze("sequence", as_of, parameters, frame)
 

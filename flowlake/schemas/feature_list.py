@@ -243,10 +243,10 @@ def _volatilities() -> tuple[Feature, ...]:
         Feature(
             "iv_spread",
             family,
-            "sum w (IV call - IV put) / sum w over calls and puts matched in strike and expiration (5 to 60 days, K / F "
-            "in 0.8 to 1.2), w = mean of their OI. Our IVs are to the forward F that put-call parity implies, which takes "
-            "the deviation out of them; to first order discount x (F - F0) / vega puts it back, F0 = (S - declared "
-            "dividends) / discount",
+            "sum w (IV call - IV put) / sum w over calls and puts matched in strike and expiration (5 to 60 days, "
+            "K / F in 0.8 to 1.2), w = mean of their OI. Our IVs are to the forward F that put-call parity implies, "
+            "which takes the deviation out of them; to first order discount x (F - F0) / vega puts it back, "
+            "F0 = (S - declared dividends) / discount",
             volatility,
             pairs,
             "Cremers and Weinbaum 2010, Deviations from put-call parity and stock return predictability",

@@ -46,6 +46,8 @@ def daily_report(context: dg.AssetExecutionContext, lake: LakeResource, reports:
         "scored_events",
         "anomalies_day_over_day",
         "event_outcomes",
+        "options_flow_features",
+        "feature_snapshots",
     ],
     partitions_def=SESSIONS,
     backfill_policy=dg.BackfillPolicy.single_run(),
