@@ -142,7 +142,7 @@ def _write(lake: Lake, snapshot: FrozenSnapshot) -> Path:
 
 
 def _index_row(lake: Lake, snapshot: FrozenSnapshot, path: Path) -> pl.DataFrame:
-    frame, now = snapshot.frame, lake.clock()
+    frame = snapshot.frame
     origins = frame["origin"].drop_nulls().unique().sort()
     row = {
         "snapshot_id": snapshot.snapshot_id,
@@ -158,8 +158,7 @@ def _index_row(lake: Lake, snapshot: FrozenSnapshot, path: Path) -> pl.DataFrame
         "parameters": snapshot.parameters,
         "definition_version": definition_version(),
         "code_version": __version__,
-        "created_at": now,
-        "available_at": now,
+        "available_at": snapshot.as_of,
         "origin": "+".join(origins),
     }
     return FEATURE_SNAPSHOTS.conform(pl.DataFrame([row], schema=FEATURE_SNAPSHOTS.schema))

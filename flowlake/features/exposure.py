@@ -17,6 +17,8 @@ PAIN_DAYS = (1, 45)
 REVALUED = np.round(np.linspace(-0.25, 0.25, 51), 2)
 """Relative moves of the underlying at which the chain's gamma is computed anew."""
 
+_ROUNDING = 1e-12
+
 FloatArray = npt.NDArray[np.float64]
 
 
@@ -82,7 +84,7 @@ def zero_gamma(lines: pl.DataFrame) -> pl.DataFrame:
         & (pl.col("forward") > 0)
         & pl.col("gamma").is_not_null()
         & pl.col("discount").is_not_null()
-    ).sort(KEY, maintain_order=True)
+    ).sort(KEY, "contract_id")
     names = held[KEY].unique(maintain_order=True)
     spots = held.group_by(KEY, maintain_order=True).agg(pl.col("spot").first())["spot"].to_numpy()
     group = held[KEY].rle_id().to_numpy()
@@ -97,7 +99,10 @@ def zero_gamma(lines: pl.DataFrame) -> pl.DataFrame:
         density = np.exp(-0.5 * (distance + np.log1p(move) / deviation) ** 2)
         return np.bincount(group, weight * density * (1.0 + move), len(names)).astype(np.float64)
 
-    level = nearest_sign_change(REVALUED, np.stack([exposure(move) for move in REVALUED]))
+    values = np.stack([exposure(move) for move in REVALUED])
+    gross = np.bincount(group, np.abs(weight), len(names))
+    # Calls and puts that cancel leave rounding, whose sign means nothing.
+    level = nearest_sign_change(REVALUED, np.where(np.abs(values) > _ROUNDING * gross, values, 0.0))
     found = pl.DataFrame({KEY: names, "zero_gamma_distance": level, "spot": spots})
     return found.select(
         KEY,

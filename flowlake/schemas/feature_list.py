@@ -10,8 +10,12 @@ that compare strikes or volatilities leave them out.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import date
 
 import polars as pl
+
+REVISED = date(2026, 11, 26)
+"""When a definition below was last added or changed."""
 
 CHAIN = "with the session's chain"
 CHAIN_OF_YESTERDAY = "with the session's chain; describes the trading of the session before, which its OI confirms"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 
 import numpy as np
@@ -21,7 +22,7 @@ from flowlake_tests.features.chains import SESSION
 KNOWN = datetime(2026, 6, 1, 20, 20, tzinfo=UTC)
 
 
-def history(closes: list[float | None], ticker: str = "A", **columns: list) -> pl.DataFrame:
+def history(closes: Sequence[float | None], ticker: str = "A", **columns: list) -> pl.DataFrame:
     """Stock rows ending on SESSION, one per session; None is a session without a row."""
     days = [*calendar.trailing_sessions(SESSION, len(closes) - 1), SESSION]
     plain = dict.fromkeys(("open", "high", "low", "close", "vwap"), closes) | {"volume": [1000.0] * len(closes)}
@@ -37,7 +38,7 @@ def stock(stocks: pl.DataFrame, actions: pl.DataFrame | None = None) -> dict:
     return stock_features(panel(stocks, actions)).row(0, named=True)
 
 
-def indicators(closes: list[float | None]) -> dict:
+def indicators(closes: Sequence[float | None]) -> dict:
     return indicator_features(panel(history(closes))).row(0, named=True)
 
 
@@ -171,7 +172,7 @@ def test_distances_to_simple_means():
 
 
 def test_sessions_without_a_close_are_skipped_by_indicators():
-    with_gap: list[float | None] = [*WILDER[:5], None, *WILDER[5:]]  # pyright: ignore[reportAssignmentType]
+    with_gap: Sequence[float | None] = [*WILDER[:5], None, *WILDER[5:]]
     assert indicators(with_gap)["rsi_14"] == indicators(WILDER)["rsi_14"]
 
 
@@ -184,8 +185,8 @@ def test_indicators_do_not_depend_on_the_unit_of_price(closes: list[float]):
     assert 0.0 <= once["rsi_14"] <= 100.0
 
 
-def regime(closes: list[float], ticker: str = "SPY") -> dict:
-    spy = panel(history(closes, ticker))  # pyright: ignore[reportArgumentType]
+def regime(closes: Sequence[float], ticker: str = "SPY") -> dict:
+    spy = panel(history(closes, ticker))
     return regime_features(stock_features(spy), indicator_features(spy)).row(0, named=True)
 
 

@@ -160,17 +160,13 @@ def _facts(table: Table) -> dict[str, Any]:
     metadata=_facts(FEATURE_DEFINITIONS),
 )
 def definitions(context: dg.AssetExecutionContext, lake: LakeResource) -> None:
-    """Written when they changed; otherwise left as they are, with the moment they were first known."""
-    store, name = lake.open(), FEATURE_DEFINITIONS.name
-    held = _if_there(store, name, UNPARTITIONED)
-    if held is None or set(held["definition_version"]) != {definition_version()}:
-        held = feature_definitions(store.clock())
-        with store.commit(context.run_id, exclusive=True) as transaction:
-            transaction.replace(name, UNPARTITIONED, held)
-            transaction.publish([UNPARTITIONED], [name])
-    context.add_output_metadata(
-        {"dagster/row_count": held.height, "version": definition_version(), "preview": preview(held)}
-    )
+    """The declarations of the code, shown to analysts at once."""
+    store, name, rows = lake.open(), FEATURE_DEFINITIONS.name, feature_definitions()
+    with store.commit(context.run_id, exclusive=True) as transaction:
+        transaction.replace(name, UNPARTITIONED, rows)
+        transaction.publish([UNPARTITIONED], [name])
+    facts = {"dagster/row_count": rows.height, "version": definition_version(), "preview": preview(rows)}
+    context.add_output_metadata(facts)
 
 
 @dg.asset(
