@@ -125,6 +125,22 @@ def run_sessions(
     return _summary(result)
 
 
+def run_snapshot(opened: dg.DagsterInstance, key: str, *, keep_existing: bool, log_level: str = "INFO") -> RunResult:
+    """Run one intraday pass, for the snapshot partition `key`, in this process and say what came of it."""
+    from flowlake.definitions import defs
+    from flowlake.defs.session_asset import SKIP_EXISTING
+
+    release_dead_runs(opened)
+    result = defs.resolve_job_def("intraday_pass").execute_in_process(
+        instance=opened,
+        partition_key=key,
+        tags={_PROCESS: _this_process()} | ({SKIP_EXISTING: "true"} if keep_existing else {}),
+        raise_on_error=False,
+        run_config={"loggers": {"plain": {"config": {"log_level": log_level}}}},
+    )
+    return _summary(result)
+
+
 def _summary(result: dg.ExecuteInProcessResult) -> RunResult:
     failures: dict[str, str] = {}
     checks: list[CheckResult] = []
