@@ -224,5 +224,15 @@ MACROS = (
             "WHERE status NOT IN ('acknowledged', 'expired') ORDER BY score DESC, alert_id"
         ),
     ),
+    Macro(
+        name="features_asof",
+        parameters=("at_moment",),
+        tables=("options_flow_features",),
+        description="features_asof(moment): of each underlying the newest session's features known strictly before.",
+        query=(
+            "SELECT * FROM options_flow_features WHERE available_at < CAST(at_moment AS TIMESTAMPTZ) "
+            "QUALIFY row_number() OVER (PARTITION BY underlying ORDER BY session DESC) = 1 ORDER BY underlying"
+        ),
+    ),
 )
 """Parameters are named so that no column of a table hides them."""
