@@ -107,7 +107,14 @@ class Step:
 
     def trailing(self, name: str, sessions: int, columns: Sequence[str] | None = None) -> pl.LazyFrame:
         """Table `name` over the `sessions` sessions strictly before this one, those (and those snapshots) there are."""
-        days = {day.isoformat() for day in calendar.trailing_sessions(self.session, sessions)}
+        return self._over(name, calendar.trailing_sessions(self.session, sessions), columns)
+
+    def through(self, name: str, sessions: int, columns: Sequence[str] | None = None) -> pl.LazyFrame:
+        """Table `name` over the `sessions` sessions that end with this one, those that the lake has."""
+        return self._over(name, [*calendar.trailing_sessions(self.session, sessions - 1), self.session], columns)
+
+    def _over(self, name: str, sessions: Sequence[date], columns: Sequence[str] | None) -> pl.LazyFrame:
+        days = {day.isoformat() for day in sessions}
         present = [key for key in self.lake.partitions(name) if key[:10] in days]
         return self.lake.scan(name, partitions=present, columns=columns)
 
