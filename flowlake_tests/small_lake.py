@@ -54,7 +54,7 @@ def chain(session: date, volume: int = 10) -> pl.DataFrame:
                             "strike": strike,
                             "right": right,
                             "volume": volume + len(rows),
-                            "open_interest": 100 * (SESSIONS.index(session) + 1) + len(rows),
+                            "open_interest": 100 * session.day + len(rows),
                             "price": 2.5,
                             "multiplier": 100.0,
                             "spot": 100.0,
