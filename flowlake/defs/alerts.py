@@ -32,7 +32,7 @@ _OTHER = "market data"
 
 
 @dg.sensor(
-    minimum_interval_seconds=30,
+    minimum_interval_seconds=market_clock().poll_seconds(30),
     default_status=dg.DefaultSensorStatus.STOPPED,
     description="Newly scored events of the session, intraday or end of day, become alerts and go out.",
 )
@@ -51,7 +51,7 @@ def alert_sensor(context: dg.SensorEvaluationContext, lake: LakeResource) -> dg.
 
 
 @dg.sensor(
-    minimum_interval_seconds=30,
+    minimum_interval_seconds=market_clock().poll_seconds(30),
     default_status=dg.DefaultSensorStatus.STOPPED,
     description="Messages that a channel did not take are tried again, with back-off, also after a restart.",
 )
@@ -69,7 +69,7 @@ def delivery_sensor(context: dg.SensorEvaluationContext, lake: LakeResource) -> 
 
 
 @dg.sensor(
-    minimum_interval_seconds=60,
+    minimum_interval_seconds=market_clock().poll_seconds(60),
     default_status=dg.DefaultSensorStatus.STOPPED,
     description="Failed checks, failed runs and late snapshots, one message per broken feed, and its recovery.",
 )
