@@ -16,6 +16,7 @@ INDEX = "index.html"
 KINDS = {
     "market": "Market",
     "daily": "Daily report",
+    "quality": "Data quality",
     "monitor": "Monitor",
     "history": "History",
     "ticker": "Ticker",

@@ -5,17 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
-from functools import cache
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import polars as pl
 
 from flowlake.quality.outcome import Outcome
 from flowlake.quality.suites import Finding
-
-if TYPE_CHECKING:
-    from jinja2 import Template
+from flowlake.report.html import About, render
 
 
 @dataclass(frozen=True)
@@ -36,17 +32,26 @@ def render_data_docs(docs: DataDocs) -> str:
     """
     names = list(dict.fromkeys([*docs.rules, *docs.suites]))
     tables = [_table(name, docs.rules.get(name, ()), docs.suites.get(name, ())) for name in names]
-    return _template().render(
-        session=docs.session,
-        incidents=docs.incidents.sort("resolved", "severity", "table", "rule").to_dicts(),
-        tables=tables,
-        totals={
+    standing = docs.incidents.filter(~pl.col("resolved"))
+    blocking = standing.filter(pl.col("severity") == "ERROR").height
+    about = About(
+        kind="quality",
+        title=f"Data quality {docs.session}",
+        session=docs.session.isoformat(),
+        summary=f"{standing.height} open incidents, {blocking} blocking",
+    )
+    context = {
+        "session": docs.session,
+        "incidents": docs.incidents.sort("resolved", "severity", "table", "rule").to_dicts(),
+        "tables": tables,
+        "totals": {
             "rules": sum(len(outcomes) for outcomes in docs.rules.values()),
             "expectations": sum(len(findings) for findings in docs.suites.values()),
-            "open": docs.incidents.filter(~pl.col("resolved")).height,
-            "blocking": docs.incidents.filter(~pl.col("resolved"), pl.col("severity") == "ERROR").height,
+            "open": standing.height,
+            "blocking": blocking,
         },
-    )
+    }
+    return render("data_docs.html.j2", about, context)
 
 
 def _table(name: str, outcomes: Sequence[Outcome], findings: Sequence[Finding]) -> dict[str, Any]:
@@ -56,17 +61,3 @@ def _table(name: str, outcomes: Sequence[Outcome], findings: Sequence[Finding]) 
         "findings": sorted(findings, key=lambda finding: (finding.passed, finding.name)),
         "failed": sum(not outcome.passed for outcome in outcomes) + sum(not f.outcome.passed for f in findings),
     }
-
-
-@cache
-def _template() -> Template:
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent / "templates"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    return environment.get_template("data_docs.html.j2")

@@ -34,7 +34,7 @@ PIPELINE = {
     "anomalies_day_over_day": {"option_chains", "contract_baselines"},
     "event_outcomes": {"option_chains", "corporate_actions", "scored_events"},
     "iv_surface": {"option_chains"},
-    "daily_report": {"option_chains", "iv_surface", "scored_events", "event_outcomes"},
+    "daily_report": {"option_chains", "iv_surface", "scored_events", "event_outcomes", "data_incidents"},
     "ticker_pages": {"duckdb_catalog"},
     "market_page": {"duckdb_catalog"},
     "history_page": {"duckdb_catalog"},
