@@ -363,7 +363,8 @@ class KnownEventsSettings(BaseModel):
     )
     earnings_sessions: int = Field(default=5, ge=0, description="Sessions around earnings that are annotated.")
     ex_dividend_sessions: int = Field(default=2, ge=0, description="Sessions up to an ex-dividend day.")
-    rebalance_sessions: int = Field(default=1, ge=0, description="Sessions up to an index rebalance.")
+    rebalance_sessions: int = Field(default=0, ge=0, description="Sessions up to an index rebalance; 0: the day.")
+    split_sessions: int = Field(default=10, ge=0, description="Sessions around a split that are annotated.")
     deal_sessions: int = Field(default=60, ge=0, description="Sessions after a deal was announced.")
 
 

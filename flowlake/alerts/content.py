@@ -60,6 +60,24 @@ CLASSES = {
 }
 
 
+FACTOR_NAMES = {
+    "volume_surprise": "volume surprise",
+    "open_interest_surprise": "positions opened before",
+    "ladder_surprise": "strikes unusual together",
+    "series_surprise": "one series alone",
+    "short_otm_share": "short-dated, out of money",
+    "premium_ratio": "premium paid",
+    "volume_oi_ratio": "volume over open interest",
+    "dominance": "size against the chain",
+    "concentration": "one line's share",
+    "iv_change": "volatility of the lines",
+    "iv_expansion": "volatility of the chain",
+    "call_put_tilt": "calls against puts",
+    "liquidity_surge": "volume of the chain",
+    "quietness": "stock itself is quiet",
+}
+
+
 @dataclass(frozen=True)
 class Line:
     """One contract: what traded against what was expected, price and Greeks; None where unknown."""
@@ -234,7 +252,11 @@ def _reasons(event: Row, alert: Row) -> list[str]:
 def _factors(event: Row) -> list[tuple[str, float, str]]:
     parts = sorted(event.get("factors") or [], key=lambda part: -abs(part["contribution"]))
     return [
-        (part["factor"].replace("_", " "), part["contribution"], clean(part["text"], 120))
+        (
+            FACTOR_NAMES.get(part["factor"], clean(part["factor"], 30).replace("_", " ")),
+            part["contribution"],
+            clean(part["text"], 120),
+        )
         for part in parts[:FACTORS_SHOWN]
     ]
 
@@ -276,19 +298,23 @@ def _arithmetic(lead: Row | None, chain: pl.DataFrame, spot: float | None, direc
         return [*facts, ("Move the options imply", "unknown: no at-the-money strike has both prices")]
     strike, price = straddle
     facts.append(
-        ("Move the options imply", f"±{price / spot:.1%} (±${price:,.2f}): price of call + put at {strike:g}, / stock")
-    )
-    there = spot + price if up else spot - price
-    worth = max(there - lead["strike"], 0.0) if up else max(lead["strike"] - there, 0.0)
-    gain = worth / lead["price"] - 1.0
-    if direction != "neutral":
-        facts.append(
-            (
-                f"If the stock were at ${there:,.2f} then",
-                f"the contract would be worth ${worth:,.2f}: {gain:+.0%} of the premium. Arithmetic, not a forecast",
-            )
+        (
+            "Move the options imply",
+            f"±{price / spot:.1%} by then: call + put at strike {strike:g} cost ${price:,.2f}, over the stock price",
         )
+    )
+    if direction != "neutral":
+        facts.append(_if_it_moves(lead, spot + price if up else spot - price))
     return facts
+
+
+def _if_it_moves(lead: Row, there: float) -> tuple[str, str]:
+    """What the leading line would be worth at expiration, were the stock `there`."""
+    worth = max(there - lead["strike"] if lead["right"] == "C" else lead["strike"] - there, 0.0)
+    gain = worth / lead["price"] - 1.0
+    change = f"{abs(gain):.0%} {'more' if gain >= 0 else 'less'} than it costs now"
+    said = f"worth ${worth:,.2f}, {change}" if worth else "worth nothing: that move is not enough"
+    return f"If the stock were at ${there:,.2f} then", f"{said}. Arithmetic, not a forecast"
 
 
 def _risks(lead: Row | None, greeks: Row | None) -> list[tuple[str, str]]:

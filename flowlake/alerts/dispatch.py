@@ -135,8 +135,6 @@ def decide(lake: Lake, rules: AlertSettings, channels: Sequence[str], now: datet
         ledger.put(transaction, ALERTS.name, decisions.alerts)
         _intend(transaction, decisions.raised, channels, rules, now)
         digests = _digest(transaction, channels, rules, now)
-        if decisions.alerts:
-            transaction.publish(None, ledger.PUBLISHED)
     report.alerts += len(decisions.alerts)
     report.raised += len(decisions.raised) + digests
     report.seen = _remembered(report.seen, [part for part in fresh if part.key not in early], rules, now)
@@ -308,7 +306,8 @@ def deliver(
         if settled["channel_down"]:
             down.add(row["channel"])
         _settle(lake, settled, usable, clock())
-    if report.sent + report.dead > before:
+    if report.alerts or report.raised or report.sent + report.dead > before:
+        # Once a look: a new catalog takes longer than the messages.
         with ledger.changes(lake, publish=True):
             pass
 

@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 
 _INK, _SOFT, _LINE = "#16202c", "#566273", "#dde2e9"
 _UP, _DOWN, _CALL, _PUT, _MARK = "#1f5fbf", "#8d97a6", "#157f6b", "#b3434d", "#b36b00"
-_WIDTH, _DPI = 5.6, 180
+_WIDTH, _DPI = 4.9, 190
 _STRIKES = 21
-_FONT: Any = {"font.family": "sans-serif", "font.size": 8.5, "text.color": _INK, "axes.edgecolor": _LINE}
+_FONT: Any = {"font.family": "sans-serif", "font.size": 9, "text.color": _INK, "axes.edgecolor": _LINE}
 
 
 def draw(content: Content, evidence: Evidence) -> dict[str, bytes]:
@@ -38,20 +38,19 @@ def draw(content: Content, evidence: Evidence) -> dict[str, bytes]:
 def factor_bars(factors: Sequence[tuple[str, float, str]]) -> bytes:
     """What each factor adds to the evidence, the largest first."""
     with _style():
-        figure, (axes,) = _figure(0.55 + 0.24 * len(factors), 1)
+        figure, (axes,) = _figure(0.5 + 0.24 * len(factors), 1)
+        figure.suptitle("What the score is made of", x=0.01, ha="left", size=9.5, weight="bold")
         names = [name for name, _, _ in factors]
         values = [value for _, value, _ in factors]
         places = range(len(factors), 0, -1)
         axes.barh(list(places), values, height=0.62, color=[_UP if value >= 0 else _DOWN for value in values])
         reach = max(*map(abs, values), 0.1)
         for place, value in zip(places, values, strict=True):
-            inset = 0.02 * reach if value >= 0 else -0.02 * reach
-            axes.text(value + inset, place, f"{value:+.2f}", va="center", ha="left" if value >= 0 else "right",
-                      color=_SOFT, size=8)  # fmt: skip
+            # Beside a bar to the left there is only the factor's name.
+            axes.text(max(value, 0.0) + 0.02 * reach, place, f"{value:+.2f}", va="center", color=_SOFT, size=8.5)
         axes.set_yticks(list(places), names)
         axes.set_xlim(min(min(values) * 1.25, 0.0) - 0.02 * reach, max(*values, 0.1) * 1.18)
         axes.axvline(0, color=_LINE, lw=1)
-        axes.set_title("What the score is made of (nats of log-likelihood ratio)", loc="left", size=9, weight="bold")
         axes.set_xticks([])
         axes.spines[:].set_visible(False)
         axes.tick_params(length=0)
@@ -79,11 +78,12 @@ def _draw_history(axes: Axes, evidence: Evidence, volume: int) -> None:
     axes.bar([len(before)], [volume], color=_UP, width=0.72)
     usual = sum(before) / len(before)
     axes.axhline(usual, color=_MARK, lw=1, ls=(0, (4, 3)))
-    axes.text(-0.4, usual, f"usual {usual:,.0f}", color=_MARK, size=7.5, va="bottom")
+    axes.text(-0.4, usual, f"mean {usual:,.0f}", color=_MARK, size=8, va="bottom")
     axes.text(len(before), volume, f"{volume:,}", ha="center", va="bottom", size=8, weight="bold", color=_UP)
     axes.set_ylim(0, max(volume, *before, 1) * 1.16)
     axes.set_xticks([0, len(before)], [f"{days[0]:%-d %b}", f"{evidence.alert['session']:%-d %b}"])
-    axes.set_title(f"Volume of {side}, last {len(before)} sessions and this one", loc="left", size=9, weight="bold")
+    axes.yaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
+    axes.set_title(f"Volume of {side}: {len(before)} sessions before, and this one", loc="left", size=9, weight="bold")
     _plain(axes)
 
 
@@ -107,7 +107,7 @@ def _draw_strikes(axes: Axes, strikes: pl.DataFrame, evidence: Evidence) -> None
     axes.yaxis.set_major_formatter(lambda value, _: f"{abs(value):,.0f}")
     expiration: date = strikes["expiration"][0]
     axes.set_title(
-        f"{expiration:%-d %b %Y} by strike: calls up, puts down; outline is open interest",
+        f"{expiration:%-d %b %Y}: calls up, puts down, outline open interest",
         loc="left", size=9, weight="bold",
     )  # fmt: skip
     _plain(axes)
@@ -144,7 +144,7 @@ def _figure(height: float, panels: int) -> tuple[Figure, list[Axes]]:
 
 def _plain(axes: Axes) -> None:
     axes.spines[["top", "right", "left"]].set_visible(False)
-    axes.tick_params(length=0, labelsize=7.5, labelcolor=_SOFT)
+    axes.tick_params(length=0, labelsize=8, labelcolor=_SOFT)
     axes.grid(axis="y", color=_LINE, lw=0.6)
     axes.set_axisbelow(True)
 

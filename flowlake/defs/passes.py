@@ -10,12 +10,14 @@ import polars as pl
 
 from flowlake import calendar
 from flowlake.defs.session_asset import Frames, Step
+from flowlake.detect import baselines
+from flowlake.detect.intraday import volume_profile
 from flowlake.intraday import log
 from flowlake.intraday.plan import DueSnapshot, due_snapshots, names_due
 from flowlake.intraday.universe import ACTIVITY_SESSIONS, build_universe
 from flowlake.lake import Lake
 from flowlake.lake.spool import Spool
-from flowlake.schemas import UTC_TIME, table
+from flowlake.schemas import table
 from flowlake.schemas.intraday import SNAPSHOT_LOG
 from flowlake.schemas.market import RAW_OPTION_SNAPSHOTS, RAW_QUARANTINE, SNAPSHOT_COVERAGE
 from flowlake.sources.chains import Chunk
@@ -28,8 +30,20 @@ _SPOOLED = {
 }
 
 
-OF_SESSION = ("contracts", "universe", "intraday_corporate_actions", "snapshot_log")
+BEFORE_THE_OPEN = ("universe", "intraday_corporate_actions", "volume_profile")
+"""Tables by session that exist before its first pass."""
+
+BASELINES = ("intraday_contract_baselines", "intraday_ticker_baselines")
+"""Tables by session that its first snapshot makes."""
+
+OF_SESSION = (*BEFORE_THE_OPEN, *BASELINES, "contracts", "snapshot_log")
 """Tables by session that a snapshot brings along when it is published."""
+
+
+PROFILE_SESSIONS = 20
+"""Trailing sessions that say how a day's volume arrives."""
+
+_PROFILE_COLUMNS = ("session", "underlying", "activity", "chain_volume")
 
 
 class NothingAnswered(RuntimeError):
@@ -56,7 +70,7 @@ def note(
 
 
 def before_the_open(step: Step, client: BlockingPolygonClient) -> Frames:
-    """Tables universe and intraday_corporate_actions of the step's session, as known before its first pass."""
+    """Tables universe, intraday_corporate_actions and volume_profile, as known before the session's first pass."""
     session = step.session
     replay = step.market.settings.api.replay
     as_of = calendar.session_open(session) if replay else None
@@ -75,18 +89,47 @@ def before_the_open(step: Step, client: BlockingPolygonClient) -> Frames:
         available_at=as_of or step.market.now(),
         origin=str(actions["origin"].first() or ("simulated" if replay else "vendor")),
     )
-    return {"universe": universe, "intraday_corporate_actions": actions}
+    profile = volume_profile(
+        step.trailing("intraday_ticker_statistics", PROFILE_SESSIONS, [*_PROFILE_COLUMNS, "snapshot"]).collect(),
+        step.trailing("ticker_statistics", PROFILE_SESSIONS, _PROFILE_COLUMNS).collect(),
+        step.market.settings.intraday_detection,
+    ).join(universe.select("session", "available_at", "origin").head(1), how="cross")
+    return {"universe": universe, "intraday_corporate_actions": actions, "volume_profile": profile}
 
 
 def ensure_universe(step: Step, client: BlockingPolygonClient) -> pl.DataFrame:
     """The session's universe, made now where nobody has made it yet."""
     key = step.session.isoformat()
-    if not (step.lake.has("universe", key) and step.lake.has("intraday_corporate_actions", key)):
+    if not all(step.lake.has(name, key) for name in BEFORE_THE_OPEN):
         step.log.info(f"{step.session}: no universe yet, making it")
         with step.lake.commit(step.run_id) as transaction:
             for name, frame in before_the_open(step, client).items():
                 transaction.replace(name, key, frame)
     return step.lake.read("universe", key)
+
+
+def ensure_baselines(step: Step, chains: pl.DataFrame, actions: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Contract and ticker baselines of the underlyings in `chains`; made with the first snapshot that shows each.
+
+    They depend on sessions strictly before this one and on which contracts are listed, so a day needs them once.
+    """
+    key = step.session.isoformat()
+    held = [
+        step.lake.read(name, key) if step.lake.has(name, key) else step.lake.table(name).empty() for name in BASELINES
+    ]
+    new = chains.join(held[1], on="underlying", how="anti", maintain_order="left")
+    if new.height:
+        step.log.info(f"{step.session}: baselines of {new['underlying'].n_unique()} underlyings")
+        history = step.earlier("option_chains", baselines.LONGEST)
+        made = (
+            baselines.contract_baselines(step.session, new, history, actions),
+            baselines.ticker_baselines(step.session, new, history, actions),
+        )
+        held = [pl.concat([before, added]) for before, added in zip(held, made, strict=True)]
+        with step.lake.commit(step.run_id) as transaction:
+            for name, frame in zip(BASELINES, held, strict=True):
+                transaction.replace(name, key, frame)
+    return held[0], held[1]
 
 
 def take(step: Step, check_origin: Callable[[Step, pl.DataFrame], pl.DataFrame]) -> Frames:
@@ -150,11 +193,6 @@ def _put_down(spool: Spool, chunk: Chunk) -> None:
 
 def _in_order(resumed: pl.DataFrame, fetched: pl.DataFrame) -> pl.DataFrame:
     return pl.concat([resumed, fetched]).sort(RAW_OPTION_SNAPSHOTS.sort) if resumed.height else fetched
-
-
-def at_moment(frame: pl.DataFrame, snapshot: DueSnapshot) -> pl.DataFrame:
-    """`frame` with `event_time` as the snapshot: what is described is the trading so far."""
-    return frame.with_columns(event_time=pl.lit(snapshot.at, UTC_TIME))
 
 
 _END_OF_DAY = {

@@ -106,9 +106,16 @@ class Step:
         return {day: self.lake.scan(name, partitions=[day.isoformat()]) for day in present}
 
     def trailing(self, name: str, sessions: int, columns: Sequence[str] | None = None) -> pl.LazyFrame:
-        """Table `name` over the `sessions` sessions strictly before this one, those that the lake has."""
-        keys = [day.isoformat() for day in calendar.trailing_sessions(self.session, sessions)]
-        present = [key for key in keys if self.lake.has(name, key)]
+        """Table `name` over the `sessions` sessions strictly before this one, those (and those snapshots) there are."""
+        return self._over(name, calendar.trailing_sessions(self.session, sessions), columns)
+
+    def through(self, name: str, sessions: int, columns: Sequence[str] | None = None) -> pl.LazyFrame:
+        """Table `name` over the `sessions` sessions that end with this one, those that the lake has."""
+        return self._over(name, [*calendar.trailing_sessions(self.session, sessions - 1), self.session], columns)
+
+    def _over(self, name: str, sessions: Sequence[date], columns: Sequence[str] | None) -> pl.LazyFrame:
+        days = {day.isoformat() for day in sessions}
+        present = [key for key in self.lake.partitions(name) if key[:10] in days]
         return self.lake.scan(name, partitions=present, columns=columns)
 
     def same_time(self, name: str, sessions: int) -> pl.LazyFrame:

@@ -223,6 +223,48 @@ INVARIANTS: dict[str, tuple[Invariant, ...]] = {
         Invariant("id_not_negative", "contract_id < 0", "contract ids are not negative"),
         Invariant("strike_positive", "strike <= 0", "strikes are positive"),
     ),
+    "event_status": (
+        Invariant(
+            "status_known",
+            "status NOT IN ('confirmed', 'withdrawn', 'unclear')",
+            "the status is 'confirmed', 'withdrawn' or 'unclear'",
+        ),
+        Invariant(
+            "unclear_says_why",
+            "(status = 'unclear') <> (reason IS NOT NULL)",
+            "what is unclear, and only that, says why",
+        ),
+        Invariant("event_is_earlier", "event_session >= session", "events are older than the morning that judges them"),
+    ),
+    "known_events": (
+        Invariant(
+            "kind_known",
+            "kind NOT IN ('earnings', 'ex_dividend', 'index_rebalance', 'deal', 'split')",
+            "kinds are those that lower surprise",
+        ),
+        Invariant(
+            "announced_before_the_session_ended",
+            "CAST(announced_at AT TIME ZONE 'America/New_York' AS DATE) > session",
+            "nothing is used before it was announced",
+        ),
+    ),
+    "calibration": (
+        Invariant("counts_not_negative", "nominal < 0 OR observed < 0 OR judged < 0", "counts are not negative"),
+        Invariant(
+            "interval_holds_the_ratio",
+            "ratio NOT BETWEEN ratio_low - 1e-9 AND ratio_high + 1e-9",
+            "the interval contains the ratio",
+        ),
+        Invariant(
+            "alarms_keep_their_promise",
+            "activity = 'all' AND verdict IN ('too many', 'too few')",
+            "over all underlyings no level raises more or fewer alarms than promised beyond its band and chance",
+            severity=Severity.WARN,
+        ),
+    ),
+    "rule_alarms": (
+        Invariant("within_the_universe", "underlyings > universe", "no rule flags more underlyings than there are"),
+    ),
     "corporate_actions": (
         Invariant(
             "split_has_a_factor",

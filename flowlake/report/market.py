@@ -71,7 +71,6 @@ def _context(page: MarketPage) -> dict[str, Any]:
         "algorithms": sorted({name for row in closing + intraday for name in row["algorithms"]}),
         "levels": [level for level, _ in CONVICTIONS],
         "unlisted": max(0, page.events.height - LISTED),
-        "alerts": page.alerts.filter(pl.col("status").is_in(["new", "updated"])).to_dicts(),
     }
 
 

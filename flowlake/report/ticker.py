@@ -247,8 +247,11 @@ def _strike_bins(chain: pl.DataFrame, marked: set[str]) -> tuple[float, float, i
     """First strike, width and number of the columns that hold nearly all volume and open interest."""
     weight = pl.col("volume").cast(pl.Int64) * 5 + pl.col("open_interest").fill_null(0)
     strikes = chain.group_by("strike").agg(weight.sum().alias("weight"), pl.col("contract").is_in(list(marked)).any())
-    strikes = strikes.sort("strike").with_columns(share=pl.col("weight").cum_sum() / pl.col("weight").sum())
-    core = strikes.filter(pl.col("share").is_between(0.01, 0.995) | pl.col("contract"))["strike"]
+    total = pl.col("weight").sum()
+    strikes = strikes.sort("strike").with_columns(share=pl.col("weight").cum_sum() / total)
+    # Both ends lose the strikes that hold next to nothing, never one that reaches into the bulk.
+    bulk = (pl.col("share") >= 0.01) & (pl.col("share") - pl.col("weight") / total <= 0.99)
+    core = strikes.filter(bulk | pl.col("contract"))["strike"]
     if core.is_empty():
         return None
     low, high = float(core.min()), float(core.max())  # pyright: ignore[reportArgumentType]

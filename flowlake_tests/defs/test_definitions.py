@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import subprocess
 import sys
 from datetime import UTC, date, datetime
@@ -30,16 +31,39 @@ PIPELINE = {
         "anomalies_low_volume",
         "calibration_bins",
         "ticker_statistics",
+        "known_events",
     },
+    "known_events": {"corporate_actions", "option_chains"},
+    "event_status": {"option_chains", "corporate_actions", "scored_events"},
+    "calibration": {"scored_events", "ticker_statistics"},
+    "rule_alarms": {"option_chains", "contract_baselines", "scored_events"},
     "anomalies_day_over_day": {"option_chains", "contract_baselines"},
     "event_outcomes": {"option_chains", "corporate_actions", "scored_events"},
     "iv_surface": {"option_chains"},
+<<<<<<< HEAD
     "daily_report": {"option_chains", "iv_surface", "scored_events", "event_outcomes", "data_incidents"},
+=======
+    "daily_report": {
+        "option_chains",
+        "iv_surface",
+        "scored_events",
+        "event_status",
+        "event_outcomes",
+        "data_incidents",
+    },
+>>>>>>> main
     "ticker_pages": {"duckdb_catalog"},
     "market_page": {"duckdb_catalog"},
     "history_page": {"duckdb_catalog"},
     "monitor_page": {"duckdb_catalog"},
-    "archive_index": {"daily_report", "ticker_pages", "market_page", "history_page", "monitor_page"},
+    "archive_index": {
+        "daily_report",
+        "ticker_pages",
+        "market_page",
+        "history_page",
+        "monitor_page",
+        "data_docs",
+    },
     "duckdb_catalog": {
         "option_chains",
         "iv_surface",
@@ -48,8 +72,34 @@ PIPELINE = {
         "scored_events",
         "anomalies_day_over_day",
         "event_outcomes",
+        "event_status",
+        "known_events",
+        "calibration",
+        "rule_alarms",
         "data_incidents",
+        "options_flow_features",
+        "feature_snapshots",
     },
+    "options_flow_features": {
+        "option_chains",
+        "iv_surface",
+        "contract_baselines",
+        "ticker_baselines",
+        "corporate_actions",
+        "raw_stock_snapshots",
+        "anomalies_volume",
+        "anomalies_open_interest",
+        "anomalies_multi_strike",
+        "anomalies_low_volume",
+        "anomalies_day_over_day",
+        "scored_events",
+        "ticker_statistics",
+        "insider_signals",
+        "congress_trades",
+        "options_flow_features",
+    },
+    "feature_snapshots": {"options_flow_features", "raw_stock_snapshots", "insider_signals", "congress_trades"},
+    "feature_definitions": set(),
     "data_docs": {"data_incidents"},
 }
 """Each asset of the spine with what it is made from; a change of the graph shows here."""
@@ -128,3 +178,9 @@ def test_loading_the_definitions_imports_nothing_heavy():
     code = f"import sys, flowlake.definitions; print([name for name in {heavy} if name in sys.modules])"
     loaded = subprocess.run([sys.executable, "-W", "ignore", "-c", code], capture_output=True, text=True, check=True)
     assert loaded.stdout.strip() == "[]"
+
+
+def test_the_code_location_holds_one_set_of_definitions():
+    module = importlib.import_module("flowlake.definitions")
+    found = [name for name, value in vars(module).items() if isinstance(value, dg.Definitions)]
+    assert found == ["defs"], "Dagster refuses a module with more than one"

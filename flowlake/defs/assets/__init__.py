@@ -5,6 +5,7 @@ from __future__ import annotations
 from flowlake.defs.assets.baselines import contract_baselines, ticker_baselines
 from flowlake.defs.assets.chains import iv_surface, option_chains
 from flowlake.defs.assets.events import anomalies_day_over_day, detection, outcomes
+from flowlake.defs.assets.lifecycle import calibration, event_status, known_events, rule_alarms
 from flowlake.defs.assets.market import corporate_actions, raw_option_snapshots, raw_stock_snapshots
 from flowlake.defs.assets.pages import (
     archive_index,
@@ -25,9 +26,13 @@ ASSETS = [
     iv_surface,
     contract_baselines,
     ticker_baselines,
+    known_events,
     detection,
     anomalies_day_over_day,
     outcomes,
+    event_status,
+    calibration,
+    rule_alarms,
     data_incidents,
     data_docs,
     daily_report,

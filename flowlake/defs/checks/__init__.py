@@ -23,6 +23,10 @@ CHECKED_TABLES = (
     "anomalies_day_over_day",
     "scored_events",
     "event_outcomes",
+    "event_status",
+    "known_events",
+    "calibration",
+    "rule_alarms",
 )
 """Tables whose session is checked before what is downstream may run; a new table needs a line here."""
 
