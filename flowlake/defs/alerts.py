@@ -31,7 +31,7 @@ _TOPICS = {"insiders": "insider filings"}
 _OTHER = "market data"
 
 
-@dg.sensor(minimum_interval_seconds=30, default_status=dg.DefaultSensorStatus.STOPPED)
+@dg.sensor(minimum_interval_seconds=market_clock().poll_seconds(30), default_status=dg.DefaultSensorStatus.STOPPED)
 def alert_sensor(context: dg.SensorEvaluationContext, lake: LakeResource) -> dg.SensorResult:
     """Every 30 s: newly scored events of the session, intraday or end of day, become alerts and go out."""
     settings = get_settings()
@@ -46,7 +46,7 @@ def alert_sensor(context: dg.SensorEvaluationContext, lake: LakeResource) -> dg.
     return dg.SensorResult(skip_reason=str(report), cursor=json.dumps(report.seen, sort_keys=True))
 
 
-@dg.sensor(minimum_interval_seconds=30, default_status=dg.DefaultSensorStatus.STOPPED)
+@dg.sensor(minimum_interval_seconds=market_clock().poll_seconds(30), default_status=dg.DefaultSensorStatus.STOPPED)
 def delivery_sensor(context: dg.SensorEvaluationContext, lake: LakeResource) -> dg.SkipReason:
     """Every 30 s: messages that a channel did not take are tried again, with back-off, also after a restart."""
     settings = get_settings()
@@ -60,7 +60,7 @@ def delivery_sensor(context: dg.SensorEvaluationContext, lake: LakeResource) -> 
     return dg.SkipReason(str(report))
 
 
-@dg.sensor(minimum_interval_seconds=60, default_status=dg.DefaultSensorStatus.STOPPED)
+@dg.sensor(minimum_interval_seconds=market_clock().poll_seconds(60), default_status=dg.DefaultSensorStatus.STOPPED)
 def notification_sensor(context: dg.SensorEvaluationContext, lake: LakeResource) -> dg.SensorResult:
     """Every minute: failed checks, failed runs and late snapshots, one message per broken feed, and its recovery."""
     settings, store, clock = get_settings(), lake.open(), market_clock().now
