@@ -16,7 +16,6 @@ INDEX = "index.html"
 KINDS = {
     "market": "Market",
     "daily": "Daily report",
-    "quality": "Data quality",
     "monitor": "Monitor",
     "history": "History",
     "ticker": "Ticker",

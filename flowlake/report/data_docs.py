@@ -11,11 +11,7 @@ import polars as pl
 
 from flowlake.quality.outcome import Outcome
 from flowlake.quality.suites import Finding
-<<<<<<< HEAD
-from flowlake.report.html import About, render
-=======
 from flowlake.report.html import About, counted, render
->>>>>>> main
 
 
 @dataclass(frozen=True)
@@ -36,15 +32,6 @@ def render_data_docs(docs: DataDocs) -> str:
     """
     names = list(dict.fromkeys([*docs.rules, *docs.suites]))
     tables = [_table(name, docs.rules.get(name, ()), docs.suites.get(name, ())) for name in names]
-<<<<<<< HEAD
-    standing = docs.incidents.filter(~pl.col("resolved"))
-    blocking = standing.filter(pl.col("severity") == "ERROR").height
-    about = About(
-        kind="quality",
-        title=f"Data quality {docs.session}",
-        session=docs.session.isoformat(),
-        summary=f"{standing.height} open incidents, {blocking} blocking",
-=======
     unresolved = docs.incidents.filter(~pl.col("resolved"))
     about = About(
         kind="data_docs",
@@ -52,7 +39,6 @@ def render_data_docs(docs: DataDocs) -> str:
         origin=docs.incidents["origin"][0] if docs.incidents.height else "unknown",
         session=docs.session.isoformat(),
         summary=counted(unresolved.height, "open incident"),
->>>>>>> main
     )
     context = {
         "session": docs.session,
@@ -61,13 +47,8 @@ def render_data_docs(docs: DataDocs) -> str:
         "totals": {
             "rules": sum(len(outcomes) for outcomes in docs.rules.values()),
             "expectations": sum(len(findings) for findings in docs.suites.values()),
-<<<<<<< HEAD
-            "open": standing.height,
-            "blocking": blocking,
-=======
             "open": unresolved.height,
             "blocking": unresolved.filter(pl.col("severity") == "ERROR").height,
->>>>>>> main
         },
     }
     return render("data_docs.html.j2", about, context)

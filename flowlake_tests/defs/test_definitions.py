@@ -40,9 +40,6 @@ PIPELINE = {
     "anomalies_day_over_day": {"option_chains", "contract_baselines"},
     "event_outcomes": {"option_chains", "corporate_actions", "scored_events"},
     "iv_surface": {"option_chains"},
-<<<<<<< HEAD
-    "daily_report": {"option_chains", "iv_surface", "scored_events", "event_outcomes", "data_incidents"},
-=======
     "daily_report": {
         "option_chains",
         "iv_surface",
@@ -51,7 +48,6 @@ PIPELINE = {
         "event_outcomes",
         "data_incidents",
     },
->>>>>>> main
     "ticker_pages": {"duckdb_catalog"},
     "market_page": {"duckdb_catalog"},
     "history_page": {"duckdb_catalog"},
