@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import subprocess
 import sys
 from datetime import UTC, date, datetime
@@ -173,3 +174,9 @@ def test_loading_the_definitions_imports_nothing_heavy():
     code = f"import sys, flowlake.definitions; print([name for name in {heavy} if name in sys.modules])"
     loaded = subprocess.run([sys.executable, "-W", "ignore", "-c", code], capture_output=True, text=True, check=True)
     assert loaded.stdout.strip() == "[]"
+
+
+def test_the_code_location_holds_one_set_of_definitions():
+    module = importlib.import_module("flowlake.definitions")
+    found = [name for name, value in vars(module).items() if isinstance(value, dg.Definitions)]
+    assert found == ["defs"], "Dagster refuses a module with more than one"
