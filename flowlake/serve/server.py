@@ -87,11 +87,12 @@ class LakeServer:
 
         from flowlake.serve.app import create_app
         from flowlake.serve.lake_reader import LakeReader
-        from flowlake.serve.pages import PageFolder
+        from flowlake.serve.pages import Pages
 
+        reader = LakeReader(self.settings.data_dir)
         app = create_app(
-            LakeReader(self.settings.data_dir),
-            PageFolder(self.settings.reports_dir),
+            reader,
+            Pages(self.settings.reports_dir, reader, self.settings.monitor),
             self.door,
             cache_bytes=self.settings.serve.cache_mb * 1_000_000,
             threads=self.settings.serve.threads,
