@@ -19,7 +19,7 @@ from flowlake.serve.endpoints import PREFIX, listings
 from flowlake.serve.formats import MEDIA_TYPES, MIN_GZIP_BYTES, accepts_gzip, encode, gzip_bytes, negotiate
 from flowlake.serve.lake_reader import LakeReader, State
 from flowlake.serve.operations import Call, Operation, operations
-from flowlake.serve.pages import Pages, api_page, csp_of
+from flowlake.serve.pages import PageFolder, api_page, csp_of
 from flowlake.serve.parameters import read_path, read_query
 from flowlake.serve.problems import PROBLEM_JSON, Problem
 from flowlake.serve.queries import Listing, Query, etag, resolve, run
@@ -56,7 +56,7 @@ class Server:
     """What the handlers share."""
 
     reader: LakeReader
-    pages: Pages
+    pages: PageFolder
     door: Door
     cache: AnswerCache
     threads: anyio.CapacityLimiter
@@ -69,7 +69,7 @@ class Server:
 
 
 def create_app(
-    reader: LakeReader, pages: Pages, door: Door, *, cache_bytes: int = 64_000_000, threads: int = 4
+    reader: LakeReader, pages: PageFolder, door: Door, *, cache_bytes: int = 64_000_000, threads: int = 4
 ) -> Starlette:
     """The application over `reader`'s lake and the pages in `pages`; `door` decides who is let in."""
     from starlette.applications import Starlette

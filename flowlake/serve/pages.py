@@ -1,8 +1,8 @@
-"""The pages: rendered from the newest published lake, or read from the reports folder, and from nowhere else.
+"""The pages: made of the newest state, or files of the reports folder; and the human page of the API.
 
-Pages that show the newest state (market, monitor, history, tickers) are rendered when asked for and kept until the
-lake changes. Daily reports are the files the pipeline wrote, which also tell what that day's checks found; one that
-was not written is rendered without that.
+Pages that show the newest state (market, monitor, history, tickers) are made when asked for. Daily reports are the
+files the pipeline wrote, which also tell what that day's checks found; one that was not written is made without that.
+Nothing outside the folder is ever read.
 """
 
 from __future__ import annotations
@@ -10,20 +10,15 @@ from __future__ import annotations
 import base64
 import hashlib
 import re
-import threading
-from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import date
 from functools import cache
 from importlib import resources
 from pathlib import Path
 
-from flowlake.serve.lake_reader import LakeReader, State
 from flowlake.serve.operations import Operation
 from flowlake.serve.problems import MEANINGS, Problem
 from flowlake.serve.queries import Listing
-from flowlake.settings import MonitorSettings
 
 _MEDIA_TYPES = {
     ".html": "text/html; charset=utf-8",
@@ -37,9 +32,8 @@ _MEDIA_TYPES = {
 }
 _PART = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._ -]{0,127}")
 _INDEX = "index.html"
-_LIVE = re.compile(r"(market|history|(monitor|ticker)-[A-Za-z0-9_]{1,64})\.html")
-_RENDERED = re.compile(rf"{_LIVE.pattern}|daily-\d{{4}}-\d{{2}}-\d{{2}}\.html|index\.html")
-_MOST_KEPT = 32
+_NEWEST = re.compile(r"(market|history|(monitor|ticker)-[A-Za-z0-9_]{1,64})\.html")
+_MADE = re.compile(rf"{_NEWEST.pattern}|daily-\d{{4}}-\d{{2}}-\d{{2}}\.html")
 _SCRIPT = re.compile(rb"<script>(.*?)</script>", re.DOTALL)
 
 _STRICT = "default-src 'none'; style-src 'unsafe-inline'; img-src 'self' data:; font-src data:; connect-src 'self'; "
@@ -69,65 +63,31 @@ def csp_of(html: bytes) -> str:
     return f"{_STRICT}{scripts}{_CLOSED}"
 
 
-class Pages:
-    """The pages of one lake and one reports folder; safe to use from many threads."""
+class PageFolder:
+    """The rendered pages below one folder; those that `live` can make are made of the newest state instead."""
 
-    def __init__(self, folder: Path, reader: LakeReader, monitor: MonitorSettings) -> None:
+    def __init__(self, folder: Path, live: Callable[[str], str | None] | None = None) -> None:
         self.folder = folder.absolute()
-        self._reader = reader
-        self._monitor = monitor
-        self._kept: OrderedDict[str, tuple[int, PageFile]] = OrderedDict()
-        # One page is rendered at a time: whoever waited for the same page finds it kept.
-        self._rendering = threading.Lock()
+        self._live = live
 
     def read(self, name: str) -> PageFile:
         """The page `name` ('' is the index); raises `Problem` 404 for everything that is no page."""
         name = name or _INDEX
         path = self._path(name)
-        if path is not None and not _LIVE.fullmatch(name):
-            return page_file(path.read_bytes(), path.suffix)
-        return self._rendered(name)
+        # A page of the newest state that the lake cannot make (any more) is shown as it was written.
+        made = self._made(name) if path is None or _NEWEST.fullmatch(name) else None
+        if made is not None:
+            return page_file(made.encode())
+        if path is None:
+            raise Problem(404, "there is no such page", remedy="/ lists the pages; /api describes the API")
+        return page_file(path.read_bytes(), path.suffix)
 
-    def _rendered(self, name: str) -> PageFile:
-        if not _RENDERED.fullmatch(name):
-            raise _no_page()
-        with self._rendering:
-            state = self._reader.state()
-            version, page = self._kept.get(name, (None, None))
-            if page is None or version != state.version or name == _INDEX:
-                page = page_file(self._render(name, state).encode())
-                self._kept[name] = (state.version, page)
-            self._kept.move_to_end(name)
-            while len(self._kept) > _MOST_KEPT:
-                self._kept.popitem(last=False)
-            return page
-
-    def _render(self, name: str, state: State) -> str:
-        from flowlake.report import build
-        from flowlake.report.html import monitor_file
-
+    def _made(self, name: str) -> str | None:
         if name == _INDEX:
-            return build.archive_page(self.folder)
-        if name == "market.html":
-            return build.market_page(state.snapshot)
-        if name == "history.html":
-            return build.history_page(state.snapshot)
-        if name.startswith("daily-"):
-            return self._daily(name.removeprefix("daily-").removesuffix(".html"), state)
-        if name.startswith("monitor-"):
-            watched = {monitor_file(one): one for one in build.monitored(self._monitor)}
-            if name not in watched:
-                raise _no_page()
-            return build.monitor_page(state.snapshot, watched[name], self._monitor)
-        return _ticker(name, state)
+            from flowlake.report.build import archive_page
 
-    @staticmethod
-    def _daily(session: str, state: State) -> str:
-        from flowlake.report import build
-
-        if not state.snapshot.has("scored_events", session):
-            raise _no_page()
-        return build.daily_page(state.snapshot, date.fromisoformat(session))
+            return archive_page(self.folder)
+        return self._live(name) if self._live and _MADE.fullmatch(name) else None
 
     def _path(self, name: str) -> Path | None:
         parts = name.split("/")
@@ -137,24 +97,6 @@ class Pages:
         root = self.folder.resolve()
         inside = path.resolve().is_relative_to(root)
         return path if inside and path.suffix in _MEDIA_TYPES and path.is_file() else None
-
-
-def _ticker(name: str, state: State) -> str:
-    from flowlake.report import build
-    from flowlake.report.html import ticker_file
-
-    spelled = name.removeprefix("ticker-").removesuffix(".html")
-    underlying = re.sub(r"_([0-9a-f]{1,5})_", lambda code: chr(int(code[1], 16)), spelled)
-    if ticker_file(underlying) != name or not underlying.isprintable():
-        raise _no_page()
-    try:
-        return build.ticker_page(state.snapshot, underlying)
-    except build.UnknownUnderlying as error:
-        raise _no_page() from error
-
-
-def _no_page() -> Problem:
-    return Problem(404, "there is no such page", remedy="/ lists the pages; /api describes the API")
 
 
 @cache

@@ -114,7 +114,6 @@ def test_pages_of_the_newest_state_are_rendered_when_asked_for(client: httpx.Cli
         "ticker-_2f_.html",
         "ticker-_d800_.html",
         "ticker-_41_BC.html",
-        "monitor-AAPL.html",
         "daily-2020-01-01.html",
         "daily-2026-13-45.html",
     ],
