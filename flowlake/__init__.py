@@ -20,3 +20,7 @@ def connect(data_dir: Path | str | None = None) -> DuckDBPyConnection:
     from flowlake.lake import connect as connect_lake
 
     return connect_lake(data_dir)
+
+
+open = connect
+"""The same under the name many people try first: `flowlake.open()`."""

@@ -19,18 +19,21 @@ from rich.console import Console
 from rich.table import Table as Grid
 
 from flowlake import calendar, services
+from flowlake.commands import alerts, automation, backfill, intraday
 from flowlake.settings import SANDBOX_ENV, get_settings
 
 if TYPE_CHECKING:
-    from flowlake.runs import RunResult
     from flowlake.sandbox.market import Market
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
 sandbox = typer.Typer(no_args_is_help=True, help="The local market that speaks the vendor's API.")
 app.add_typer(sandbox, name="sandbox")
+app.add_typer(intraday.app, name="intraday")
+app.add_typer(automation.app, name="automation")
+app.add_typer(alerts.app, name="alerts")
+app.add_typer(backfill.app, name="backfill")
 
 console = Console()
-END_OF_DAY = "end_of_day"
 
 Port = Annotated[int, typer.Option(help="Port of the Dagster UI on 127.0.0.1.", min=1, max=65535)]
 Day = Annotated[str, typer.Option(help="Session, YYYY-MM-DD.")]
@@ -130,8 +133,8 @@ def demo(
     console.print(f"Starting a simulated market of {plan.underlyings} underlyings, {first} to {last} ...")
     with services.sandbox(plan.options(data_dir)) as base_url:
         services.use_sandbox(data_dir, base_url, first)
-        result = _run_range(first, last, keep_existing=True)
-        _tell(result, first, last)
+        result = backfill.run_range(backfill.END_OF_DAY, first, last, keep_existing=True)
+        backfill.tell(result, first, last)
         report = _newest_report()
         console.print(f"\nDone in {time.monotonic() - started:.0f} s.")
         console.print(f"  report   {report}", highlight=False)
@@ -163,60 +166,9 @@ def run(port: Port = 3000) -> None:
     services.dagster_ui(settings.data_dir, port)
 
 
-@app.command()
-def backfill(
-    start: Annotated[str, typer.Option("--from", help="First session, YYYY-MM-DD.")],
-    end: Annotated[str, typer.Option("--to", help="Last session, YYYY-MM-DD.")],
-    force: Annotated[bool, typer.Option(help="Build sessions again that are in the lake.")] = False,
-) -> None:
-    """Run the end-of-day job for a range of sessions; what an earlier run finished is kept unless --force."""
-    first, last = calendar.require_session(_day(start)), calendar.require_session(_day(end))
-    earliest = date.fromisoformat(get_settings().market.first_session)
-    if first > last:
-        raise ValueError(f"--from {first} is after --to {last}")
-    if first < earliest:
-        raise ValueError(f"{first} is before the first partition {earliest}; set FLOWLAKE_MARKET__FIRST_SESSION")
-    newest = calendar.latest_closed_session(datetime.now(UTC))
-    if last > newest:
-        raise ValueError(f"session {last} has not closed yet; the newest closed session is {newest}")
-    result = _run_range(first, last, keep_existing=not force)
-    _tell(result, first, last)
-
-
-def _run_range(first: date, last: date, *, keep_existing: bool) -> RunResult:
-    from flowlake import runs
-
-    with runs.instance(get_settings().data_dir) as instance:
-        return runs.run_sessions(instance, END_OF_DAY, first, last, keep_existing=keep_existing)
-
-
-def _tell(result: RunResult, first: date, last: date) -> None:
-    """Print seconds per step, checks that did not pass, and fail with the cause where the run failed."""
-    grid = Grid("step", "seconds", title=f"run {result.run_id[:8]}: {first} to {last}", title_justify="left")
-    for step, seconds in result.seconds.items():
-        grid.add_row(step, f"{seconds:.1f}")
-    console.print(grid)
-    passed = sum(check.passed for check in result.checks)
-    console.print(f"{passed} of {len(result.checks)} checks passed")
-    for check in result.checks:
-        if not check.passed:
-            where = f"{check.asset} {check.session} {check.name}"
-            console.print(f"  {check.severity} {where}: {check.description}", highlight=False, soft_wrap=True)
-    if not result.succeeded:
-        causes = "; ".join(f"{step}: {error}" for step, error in result.failures.items()) or "a blocking check failed"
-        raise RuntimeError(f"the run for {first} to {last} failed: {causes}")
-
-
 def _newest_report() -> Path | None:
     pages = sorted(get_settings().reports_dir.glob("daily-*.html"))
     return pages[-1] if pages else None
-
-
-def _day(text: str) -> date:
-    try:
-        return date.fromisoformat(text)
-    except ValueError as error:
-        raise ValueError(f"{text!r} is not a date; write YYYY-MM-DD, for instance 2026-06-01") from error
 
 
 # --- measuring it -----------------------------------------------------------------------------------------------------
@@ -333,11 +285,13 @@ def retention(
 
 
 @app.command()
-def doctor() -> None:
-    """Check key, plan, clock, disk and lake, and say in words what will and what will not work."""
+def doctor(
+    send: Annotated[bool, typer.Option(help="Also send a sample through every alert channel.")] = False,
+) -> None:
+    """Check key, plan, clock, disk, lake and alert channels, and say what will and what will not work."""
     from flowlake.doctor import examine
 
-    findings = examine(get_settings(), now=datetime.now(UTC))
+    findings = examine(get_settings(), now=datetime.now(UTC), send=send)
     for finding in findings:
         mark = "[green]ok[/]" if finding.ok else "[bold red]!![/]"
         console.print(f"{mark:>4}  {finding.what}: {finding.says}", highlight=False)

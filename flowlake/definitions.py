@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import dagster as dg
 
-from flowlake.defs import intraday, jobs, schedules
+from flowlake.defs import alerts, intraday, jobs, schedules
 from flowlake.defs.assets import ASSETS, insiders
 from flowlake.defs.assets import intraday as intraday_assets
 from flowlake.defs.checks import CHECKS
 from flowlake.defs.loggers import plain_logger
+from flowlake.defs.product import as_product
 from flowlake.defs.resources import resources
 
-defs = dg.Definitions(
+_graph = dg.Definitions(
     assets=[*ASSETS, *intraday_assets.ASSETS, *insiders.ASSETS],
     asset_checks=[*CHECKS, *insiders.CHECKS],
-    jobs=[jobs.end_of_day, jobs.closing_snapshot, jobs.retention, *intraday.JOBS, *insiders.JOBS],
+    jobs=[jobs.end_of_day, jobs.closing_snapshot, jobs.events, jobs.retention, *intraday.JOBS, *insiders.JOBS],
     schedules=[
         schedules.closing_snapshot_schedule,
         schedules.end_of_day_schedule,
@@ -22,9 +23,11 @@ defs = dg.Definitions(
         *intraday.SCHEDULES,
         *insiders.SCHEDULES,
     ],
-    sensors=[*intraday.SENSORS, *insiders.SENSORS],
+    sensors=[*intraday.SENSORS, *insiders.SENSORS, *alerts.SENSORS],
     resources=dict(resources()),
     loggers={"plain": plain_logger},
     # A session is a chain of short steps over shared data: one process beats a process (and its imports) per step.
     executor=dg.in_process_executor,
 )
+
+defs = as_product(_graph)

@@ -33,14 +33,18 @@ class Finding:
     says: str
 
 
-def examine(settings: Settings, now: datetime) -> list[Finding]:
-    """Look at the settings, key, API and plan, clock, disk and lake; a part that fails never hides the others."""
+def examine(settings: Settings, now: datetime, *, send: bool = False) -> list[Finding]:
+    """Look at settings, key, API and plan, clock, disk, lake and alerts; a part that fails never hides the others.
+
+    Channels are connected to and logged in; with `send`, each also gets a sample marked as a test.
+    """
     parts: list[tuple[str, Callable[[], list[Finding]]]] = [
         ("mode", lambda: [_mode(settings)]),
         ("calendar", lambda: [_today(now)]),
         ("disk", lambda: [_disk(settings.data_dir)]),
         ("lake", lambda: [_lake(settings)]),
         ("API", lambda: _api(settings, now)),
+        ("alerts", lambda: _alerts(settings, now, send)),
     ]
     findings: list[Finding] = []
     for name, look in parts:
@@ -96,6 +100,35 @@ def _api(settings: Settings, now: datetime) -> list[Finding]:
         skew = abs((status.server_time - now).total_seconds())
         findings.append(Finding("clock", skew <= _MAX_SKEW_SECONDS, f"{skew:.0f} s from the vendor's clock"))
     return findings + [_capability(part.name, part.status, part.detail) for part in capabilities]
+
+
+def _alerts(settings: Settings, now: datetime, send: bool) -> list[Finding]:
+    from flowlake.alerts.channels import ChannelError, open_channels
+    from flowlake.alerts.policy import quiet_span
+
+    rules = settings.alerts
+    if rules.quiet_hours:
+        quiet_span(rules.quiet_hours)
+    channels = open_channels(rules)
+    if not rules.enabled or not channels:
+        why = "switched off" if not rules.enabled else "no channel is configured: events are recorded, nobody is told"
+        return [Finding("alerts", ok=True, says=why)]
+    findings = [
+        Finding("alerts", ok=True, says=f"from score {rules.min_score:g}, at most {rules.daily_cap} a session, through "
+                f"{', '.join(channels)}")
+    ]  # fmt: skip
+    for name, channel in channels.items():
+        try:
+            says = channel.check()
+            if send:
+                from flowlake.alerts.sample import sample_message
+
+                channel.send(sample_message(settings, name, now))
+                says += "; it took a sample"
+            findings.append(Finding(f"alerts by {name}", ok=True, says=says))
+        except ChannelError as error:
+            findings.append(Finding(f"alerts by {name}", ok=False, says=f"{error}; nobody is told this way"))
+    return findings
 
 
 def _capability(name: str, status: str, detail: str) -> Finding:

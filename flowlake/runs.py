@@ -125,13 +125,29 @@ def run_sessions(
     return _summary(result)
 
 
+def run_snapshot(opened: dg.DagsterInstance, key: str, *, keep_existing: bool, log_level: str = "INFO") -> RunResult:
+    """Run one intraday pass, for the snapshot partition `key`, in this process and say what came of it."""
+    from flowlake.definitions import defs
+    from flowlake.defs.session_asset import SKIP_EXISTING
+
+    release_dead_runs(opened)
+    result = defs.resolve_job_def("intraday_pass").execute_in_process(
+        instance=opened,
+        partition_key=key,
+        tags={_PROCESS: _this_process()} | ({SKIP_EXISTING: "true"} if keep_existing else {}),
+        raise_on_error=False,
+        run_config={"loggers": {"plain": {"config": {"log_level": log_level}}}},
+    )
+    return _summary(result)
+
+
 def _summary(result: dg.ExecuteInProcessResult) -> RunResult:
     failures: dict[str, str] = {}
     checks: list[CheckResult] = []
     seconds: dict[str, float] = {}
     for event in result.all_events:
         if event.is_step_failure and event.step_key:
-            failures[event.step_key] = _root_cause(event.step_failure_data.error)
+            failures[event.step_key] = root_cause(event.step_failure_data.error)
         elif event.is_step_success and event.step_key:
             seconds[event.step_key] = event.step_success_data.duration_ms / 1000
         elif event.event_type_value == "ASSET_CHECK_EVALUATION":
@@ -149,7 +165,7 @@ def _summary(result: dg.ExecuteInProcessResult) -> RunResult:
     return RunResult(result.run_id, result.success, failures, checks, seconds)
 
 
-def _root_cause(error: object) -> str:
+def root_cause(error: object) -> str:
     """The innermost message of a Dagster error: what went wrong, without Dagster's wrapping."""
     while getattr(error, "cause", None) is not None:
         error = error.cause  # pyright: ignore[reportAttributeAccessIssue]

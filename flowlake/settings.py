@@ -293,6 +293,14 @@ class AlertSettings(BaseModel):
     )
 
 
+class QualitySettings(BaseModel):
+    """Data quality beyond the row invariants, which are always on."""
+
+    suites: bool = Field(
+        default=True, description="Hold published tables against Great Expectations suites; never stops a run."
+    )
+
+
 class ConfirmationSettings(BaseModel):
     """When the next morning's open interest confirms or withdraws an event."""
 
@@ -355,8 +363,20 @@ class KnownEventsSettings(BaseModel):
     )
     earnings_sessions: int = Field(default=5, ge=0, description="Sessions around earnings that are annotated.")
     ex_dividend_sessions: int = Field(default=2, ge=0, description="Sessions up to an ex-dividend day.")
-    rebalance_sessions: int = Field(default=1, ge=0, description="Sessions up to an index rebalance.")
+    rebalance_sessions: int = Field(default=0, ge=0, description="Sessions up to an index rebalance; 0: the day.")
+    split_sessions: int = Field(default=10, ge=0, description="Sessions around a split that are annotated.")
     deal_sessions: int = Field(default=60, ge=0, description="Sessions after a deal was announced.")
+
+
+class ReportSettings(BaseModel):
+    """The pages written by the end-of-day job; `flowlake serve` renders any page on request."""
+
+    ticker_pages: int = Field(
+        default=200, ge=0, description="Most ticker pages written per run, the newest and highest events first."
+    )
+    follow_sessions: int = Field(
+        default=10, ge=0, description="Sessions that the page of an underlying is kept up to date after its event."
+    )
 
 
 class ServeSettings(BaseModel):
@@ -403,6 +423,8 @@ class Settings(BaseSettings):
     intraday: IntradaySettings = Field(default_factory=IntradaySettings)
     clock: ClockSettings = Field(default_factory=ClockSettings)
     monitor: MonitorSettings = Field(default_factory=MonitorSettings)
+    quality: QualitySettings = Field(default_factory=QualitySettings)
+    report: ReportSettings = Field(default_factory=ReportSettings)
     confirmation: ConfirmationSettings = Field(default_factory=ConfirmationSettings)
     calibration: CalibrationSettings = Field(default_factory=CalibrationSettings)
     intraday_detection: IntradayDetectionSettings = Field(default_factory=IntradayDetectionSettings)

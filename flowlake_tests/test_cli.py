@@ -17,8 +17,10 @@ import pytest
 from pydantic import SecretStr
 
 from flowlake import calendar, services
+from flowlake.commands import backfill
 from flowlake.doctor import examine
 from flowlake.lake import Lake
+from flowlake.schemas import table
 from flowlake.settings import Settings
 
 
@@ -51,7 +53,18 @@ def said(result: subprocess.CompletedProcess[str]) -> str:
 
 @pytest.mark.parametrize(
     "command",
-    [[], ["demo"], ["run"], ["backfill"], ["status"], ["doctor"], ["retention"], ["evaluate"], ["sandbox", "serve"]],
+    [
+        [],
+        ["demo"],
+        ["run"],
+        ["backfill"],
+        ["backfill", "events"],
+        ["status"],
+        ["doctor"],
+        ["retention"],
+        ["evaluate"],
+        ["sandbox", "serve"],
+    ],
 )
 def test_every_command_explains_itself(command: list[str], tmp_path: Path):
     result = flowlake(*command, "--help", folder=tmp_path)
@@ -73,6 +86,30 @@ def test_a_backfill_over_an_impossible_range_names_the_day_and_the_remedy(
     start: str, end: str, words: str, tmp_path: Path
 ):
     assert words in said(flowlake("backfill", "--from", start, "--to", end, folder=tmp_path))
+
+
+def test_events_are_computed_again_only_where_the_lake_has_their_chains(tmp_path: Path):
+    message = said(flowlake("backfill", "events", "--from", "2026-06-01", "--to", "2026-06-03", folder=tmp_path))
+    assert "option_chains" in message
+    assert "flowlake backfill --from 2026-06-01 --to 2026-06-03" in message
+
+
+def test_a_backfill_without_a_range_asks_for_one(tmp_path: Path):
+    assert "--from YYYY-MM-DD --to YYYY-MM-DD" in said(flowlake("backfill", folder=tmp_path))
+    assert "--from YYYY-MM-DD --to YYYY-MM-DD" in said(flowlake("backfill", "events", folder=tmp_path))
+    misplaced = said(flowlake("backfill", "--from", "2026-06-01", "events", "--to", "2026-06-03", folder=tmp_path))
+    assert "flowlake backfill events --from" in misplaced
+
+
+def test_missing_sessions_split_the_range_that_is_computed_again(tmp_path: Path):
+    lake, days = Lake.open(tmp_path), calendar.sessions(date(2026, 6, 1), date(2026, 6, 10))
+    with lake.commit("test") as transaction:
+        for day in days[:3] + days[5:]:
+            for name in backfill.NEEDED:
+                if (day, name) != (days[-1], "contract_baselines"):
+                    transaction.replace(name, day.isoformat(), table(name).empty())
+    assert backfill.recomputable(lake, days[0], days[-1]) == [(days[0], days[2]), (days[5], days[-2])]
+    assert backfill.recomputable(lake, days[1], days[1]) == [(days[1], days[1])]
 
 
 def test_without_a_key_the_way_to_set_one_is_named(tmp_path: Path):

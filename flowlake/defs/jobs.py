@@ -1,4 +1,4 @@
-"""Jobs: the end of a day, its closing snapshot alone, and retention."""
+"""Jobs: the end of a day, its closing snapshot alone, its events again, and retention."""
 
 from datetime import UTC, datetime
 
@@ -12,8 +12,14 @@ from flowlake.settings import get_settings
 
 end_of_day = dg.define_asset_job(
     "end_of_day",
-    selection=dg.AssetSelection.groups("market", "chains", "baselines", "events", "published"),
+    selection=dg.AssetSelection.groups("market", "chains", "baselines", "events", "quality", "published"),
     description="Everything of a session, from the vendor's snapshot to the published tables and the report.",
+)
+
+events = dg.define_asset_job(
+    "events",
+    selection=dg.AssetSelection.groups("events", "published"),
+    description="Detection and what follows from chains and baselines in the lake; nothing is fetched.",
 )
 
 closing_snapshot = dg.define_asset_job(

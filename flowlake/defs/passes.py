@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from typing import Any
 
 import polars as pl
 
 from flowlake import calendar
 from flowlake.defs.session_asset import Frames, Step
+from flowlake.detect import baselines
+from flowlake.detect.intraday import volume_profile
 from flowlake.intraday import log
-from flowlake.intraday.plan import DueSnapshot, names_due
+from flowlake.intraday.plan import DueSnapshot, due_snapshots, names_due
 from flowlake.intraday.universe import ACTIVITY_SESSIONS, build_universe
 from flowlake.lake import Lake
 from flowlake.lake.spool import Spool
-from flowlake.schemas import UTC_TIME, table
+from flowlake.schemas import table
 from flowlake.schemas.intraday import SNAPSHOT_LOG
 from flowlake.schemas.market import RAW_OPTION_SNAPSHOTS, RAW_QUARANTINE, SNAPSHOT_COVERAGE
 from flowlake.sources.chains import Chunk
@@ -26,6 +28,22 @@ _SPOOLED = {
     "rejected": RAW_QUARANTINE.schema,
     "coverage": SNAPSHOT_COVERAGE.schema,
 }
+
+
+BEFORE_THE_OPEN = ("universe", "intraday_corporate_actions", "volume_profile")
+"""Tables by session that exist before its first pass."""
+
+BASELINES = ("intraday_contract_baselines", "intraday_ticker_baselines")
+"""Tables by session that its first snapshot makes."""
+
+OF_SESSION = (*BEFORE_THE_OPEN, *BASELINES, "contracts", "snapshot_log")
+"""Tables by session that a snapshot brings along when it is published."""
+
+
+PROFILE_SESSIONS = 20
+"""Trailing sessions that say how a day's volume arrives."""
+
+_PROFILE_COLUMNS = ("session", "underlying", "activity", "chain_volume")
 
 
 class NothingAnswered(RuntimeError):
@@ -52,7 +70,7 @@ def note(
 
 
 def before_the_open(step: Step, client: BlockingPolygonClient) -> Frames:
-    """Tables universe and intraday_corporate_actions of the step's session, as known before its first pass."""
+    """Tables universe, intraday_corporate_actions and volume_profile, as known before the session's first pass."""
     session = step.session
     replay = step.market.settings.api.replay
     as_of = calendar.session_open(session) if replay else None
@@ -71,18 +89,47 @@ def before_the_open(step: Step, client: BlockingPolygonClient) -> Frames:
         available_at=as_of or step.market.now(),
         origin=str(actions["origin"].first() or ("simulated" if replay else "vendor")),
     )
-    return {"universe": universe, "intraday_corporate_actions": actions}
+    profile = volume_profile(
+        step.trailing("intraday_ticker_statistics", PROFILE_SESSIONS, [*_PROFILE_COLUMNS, "snapshot"]).collect(),
+        step.trailing("ticker_statistics", PROFILE_SESSIONS, _PROFILE_COLUMNS).collect(),
+        step.market.settings.intraday_detection,
+    ).join(universe.select("session", "available_at", "origin").head(1), how="cross")
+    return {"universe": universe, "intraday_corporate_actions": actions, "volume_profile": profile}
 
 
 def ensure_universe(step: Step, client: BlockingPolygonClient) -> pl.DataFrame:
     """The session's universe, made now where nobody has made it yet."""
     key = step.session.isoformat()
-    if not (step.lake.has("universe", key) and step.lake.has("intraday_corporate_actions", key)):
+    if not all(step.lake.has(name, key) for name in BEFORE_THE_OPEN):
         step.log.info(f"{step.session}: no universe yet, making it")
         with step.lake.commit(step.run_id) as transaction:
             for name, frame in before_the_open(step, client).items():
                 transaction.replace(name, key, frame)
     return step.lake.read("universe", key)
+
+
+def ensure_baselines(step: Step, chains: pl.DataFrame, actions: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Contract and ticker baselines of the underlyings in `chains`; made with the first snapshot that shows each.
+
+    They depend on sessions strictly before this one and on which contracts are listed, so a day needs them once.
+    """
+    key = step.session.isoformat()
+    held = [
+        step.lake.read(name, key) if step.lake.has(name, key) else step.lake.table(name).empty() for name in BASELINES
+    ]
+    new = chains.join(held[1], on="underlying", how="anti", maintain_order="left")
+    if new.height:
+        step.log.info(f"{step.session}: baselines of {new['underlying'].n_unique()} underlyings")
+        history = step.earlier("option_chains", baselines.LONGEST)
+        made = (
+            baselines.contract_baselines(step.session, new, history, actions),
+            baselines.ticker_baselines(step.session, new, history, actions),
+        )
+        held = [pl.concat([before, added]) for before, added in zip(held, made, strict=True)]
+        with step.lake.commit(step.run_id) as transaction:
+            for name, frame in zip(BASELINES, held, strict=True):
+                transaction.replace(name, key, frame)
+    return held[0], held[1]
 
 
 def take(step: Step, check_origin: Callable[[Step, pl.DataFrame], pl.DataFrame]) -> Frames:
@@ -148,20 +195,41 @@ def _in_order(resumed: pl.DataFrame, fetched: pl.DataFrame) -> pl.DataFrame:
     return pl.concat([resumed, fetched]).sort(RAW_OPTION_SNAPSHOTS.sort) if resumed.height else fetched
 
 
-def finish(store: Lake, run_id: str, snapshot: DueSnapshot, now: datetime, min_coverage: float) -> str:
-    """Say in the log that the snapshot is scored and published, and how good it is; returns its status."""
-    row = log.entry(session_log(store, snapshot.session), snapshot)
-    status, reason = log.outcome(snapshot, row["started_at"] or now, row["asked"], row["answered"], min_coverage)
-    note(store, snapshot, now, committer=run_id, publish=True, status=status, reason=reason, scored_at=now)
+_END_OF_DAY = {
+    "raw_stock_snapshots": "intraday_stock_snapshots",
+    "raw_option_snapshots": "intraday_option_snapshots",
+    "raw_quarantine": "intraday_quarantine",
+    "snapshot_coverage": "intraday_coverage",
+}
+"""End-of-day tables that the closing snapshot can fill, with its own."""
+
+
+def closing_record(step: Step) -> Frames | None:
+    """The end-of-day tables of `_END_OF_DAY` from the session's closing snapshot; None where that is not whole.
+
+    The closing snapshot asks for every underlying, at the moment the end-of-day pass would: it is the same record.
+    """
+    settings = step.market.settings
+    closing = due_snapshots(step.session, settings.intraday, timedelta(minutes=settings.api.delay_minutes))[-1]
+    status = log.entry(session_log(step.lake, step.session), closing).get("status")
+    if status not in ("taken", "late") or not step.lake.has("intraday_option_snapshots", closing.key):
+        return None
+    return {
+        name: step.lake.read(within, closing.key).select(table(name).schema.names())
+        for name, within in _END_OF_DAY.items()
+    }
+
+
+def publish(store: Lake, run_id: str, snapshot: DueSnapshot, now: datetime, min_coverage: float) -> str:
+    """Show analysts every table of the snapshot at once and end its pass in the log; returns its status."""
+    session = snapshot.session.isoformat()
+    with store.commit(run_id, exclusive=True) as transaction:
+        before = transaction.read(SNAPSHOT_LOG.name, session)
+        row = log.entry(before, snapshot)
+        status, reason = log.outcome(snapshot, row["started_at"] or now, row["asked"], row["answered"], min_coverage)
+        noted = log.noted(before, snapshot, now=now, status=status, reason=reason, scored_at=now)
+        transaction.replace(SNAPSHOT_LOG.name, session, noted)
+        transaction.publish([snapshot.key])
+        transaction.publish([session], OF_SESSION)
     Spool(store.paths, table("intraday_option_snapshots"), snapshot.key).clear()
     return status
-
-
-def at_moment(frame: pl.DataFrame, snapshot: DueSnapshot) -> pl.DataFrame:
-    """`frame` with `event_time` as the snapshot: what is described is the trading so far."""
-    return frame.with_columns(event_time=pl.lit(snapshot.at, UTC_TIME))
-
-
-def end_of_day_record(store: Lake, snapshot: DueSnapshot, name: str, table_name: str) -> pl.DataFrame:
-    """Intraday table `name` of the closing snapshot in the columns of the end-of-day table `table_name`."""
-    return store.read(name, snapshot.key).select(table(table_name).schema.names())

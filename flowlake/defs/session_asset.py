@@ -106,9 +106,16 @@ class Step:
         return {day: self.lake.scan(name, partitions=[day.isoformat()]) for day in present}
 
     def trailing(self, name: str, sessions: int, columns: Sequence[str] | None = None) -> pl.LazyFrame:
-        """Table `name` over the `sessions` sessions strictly before this one, those that the lake has."""
-        keys = [day.isoformat() for day in calendar.trailing_sessions(self.session, sessions)]
-        present = [key for key in keys if self.lake.has(name, key)]
+        """Table `name` over the `sessions` sessions strictly before this one, those (and those snapshots) there are."""
+        return self._over(name, calendar.trailing_sessions(self.session, sessions), columns)
+
+    def through(self, name: str, sessions: int, columns: Sequence[str] | None = None) -> pl.LazyFrame:
+        """Table `name` over the `sessions` sessions that end with this one, those that the lake has."""
+        return self._over(name, [*calendar.trailing_sessions(self.session, sessions - 1), self.session], columns)
+
+    def _over(self, name: str, sessions: Sequence[date], columns: Sequence[str] | None) -> pl.LazyFrame:
+        days = {day.isoformat() for day in sessions}
+        present = [key for key in self.lake.partitions(name) if key[:10] in days]
         return self.lake.scan(name, partitions=present, columns=columns)
 
     def same_time(self, name: str, sessions: int) -> pl.LazyFrame:
@@ -200,7 +207,7 @@ def session_asset(
             owners=OWNERS,
             kinds=kinds,
             description=_description(main, also, build),
-            metadata=_declared(main),
+            metadata=declared_metadata(main),
             code_version=code_version,
             pool=pool,
         )
@@ -237,7 +244,7 @@ def session_assets(
                 owners=OWNERS,
                 kinds=kinds,
                 description=table.description,
-                metadata=_declared(table),
+                metadata=declared_metadata(table),
                 code_version=code_version,
             )
             for table, deps in assets.items()
@@ -337,7 +344,8 @@ def preview(frame: pl.DataFrame) -> dg.MarkdownMetadataValue:
     return dg.MetadataValue.md("\n".join(lines))
 
 
-def _declared(declared: Table) -> Facts:
+def declared_metadata(declared: Table) -> Facts:
+    """What an asset says about its table before any run: columns with their meaning, and when facts are known."""
     return {"dagster/column_schema": column_schema(declared), "table": declared.name, "known at": declared.known_at}
 
 

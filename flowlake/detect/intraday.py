@@ -92,6 +92,8 @@ def detect_snapshot(
     same_time: History,
     whole_days: History,
     settings: IntradayDetectionSettings | None = None,
+    *,
+    known: pl.DataFrame | None = None,
 ) -> SnapshotDetection:
     """Run the volume algorithms and the score on the trading of a session up to `snapshot` (an aware datetime).
 
@@ -101,15 +103,16 @@ def detect_snapshot(
     `volume_profile`. `same_time` is the history of this time of day, `whole_days` that of closes; both strictly before
     the session (`FutureData`), over `pipeline.CALIBRATION_SESSIONS` sessions. The rows of the two null tables are
     always those of the same-time comparison, so that they can be the null of later sessions; events come from it once
-    `settings.same_time_sessions` earlier sessions were ranked at this time, and from whole days until then.
+    `settings.same_time_sessions` earlier sessions were ranked at this time, and from whole days until then. `known` as
+    for `detect_session`.
     """
     settings = settings or IntradayDetectionSettings()
     session = calendar.require_session(snapshot.astimezone(calendar.NEW_YORK).date())
     lines = _volume_lines(chains, contract_baselines, ticker_baselines)
     by_now = rescaled(lines, expected_share(profile, snapshot))
-    found = detect_lines(session, by_now, chains, same_time.bins, same_time.statistics)
+    found = detect_lines(session, by_now, chains, same_time.bins, same_time.statistics, known=known)
     ranked = same_time.ranked_sessions
-    shown = found if ranked >= settings.same_time_sessions else _against_days(session, lines, chains, whole_days)
+    shown = found if ranked >= settings.same_time_sessions else _against_days(session, lines, chains, whole_days, known)
     compared = (
         f" It is compared with the same time on {ranked} earlier sessions."
         if shown is found
@@ -129,7 +132,9 @@ def _volume_lines(chains: pl.DataFrame, contracts: pl.DataFrame, tickers: pl.Dat
     return lines.with_columns(opened=pl.lit(None, dtype=lines.schema["opened"]))
 
 
-def _against_days(session: date, lines: pl.DataFrame, chains: pl.DataFrame, days: History) -> Detection:
+def _against_days(
+    session: date, lines: pl.DataFrame, chains: pl.DataFrame, days: History, known: pl.DataFrame | None
+) -> Detection:
     return detect_lines(
         session,
         lines,
@@ -138,6 +143,7 @@ def _against_days(session: date, lines: pl.DataFrame, chains: pl.DataFrame, days
         days.statistics,
         smallest_factor=WHOLE_DAY_FACTOR,
         unmeasured=(*UNMEASURED_BY_DAYS, open_interest.STATISTIC),
+        known=known,
     )
 
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import polars as pl
 
+from flowlake.detect.calibration import poisson_interval
 from flowlake.detect.scoring import CONVICTIONS, FULL_UNIVERSE
 
 BUDGETS = (10, 20, 50, 100)
@@ -40,14 +41,6 @@ def recall(best: pl.DataFrame, by: Sequence[str] = (), budgets: Sequence[int] = 
         .with_columns(recall=pl.col("caught") / pl.col("n"), low=low, high=high)
         .sort(*by, "budget")
     )
-
-
-def poisson_interval(count: int) -> tuple[float, float]:
-    """Garwood's exact 95 % interval of a Poisson mean (Biometrika 28, 1936)."""
-    from scipy.special import gammaincinv
-
-    low = float(gammaincinv(count, 0.025)) if count else 0.0
-    return low, float(gammaincinv(count + 1, 0.975))
 
 
 def calibration(p_values: pl.DataFrame, by: Sequence[str] = ()) -> pl.DataFrame:

@@ -10,7 +10,7 @@ sessions and 89-91 % on copies; open interest zero in 14-19 %; vendor volatility
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from datetime import date
 from typing import Final
 
@@ -27,6 +27,16 @@ COPY_WARN: Final = 0.05
 """The same share from which somebody should look: part of the market may be a copy."""
 COPY_MIN_CONTRACTS: Final = 30
 """Traded contracts needed to tell a copy from chance."""
+COPY_MIN_UNDERLYING: Final = 5
+"""Traded contracts an underlying needs to be named as copied."""
+SLICE_MIN: Final = 20
+"""Names a slice of the market must have for its absence to mean more than a few odd chains."""
+SLICE_PRESENT: Final = 0.5
+"""Share of a slice's names below which the slice as a whole is missing."""
+OI_FROZEN: Final = 0.90
+"""Share of contracts traded the session before, with unchanged open interest, from which it was not refreshed."""
+OI_MIN_VOLUME: Final = 50
+"""Volume from which the session before should have changed a contract's open interest."""
 NO_OPEN_INTEREST: Final = 0.98
 """Share of contracts with zero or no open interest from which it was never filled in."""
 PLACEHOLDER_WARN: Final = 0.25
@@ -88,6 +98,7 @@ def stale_copy(current: pl.DataFrame, previous: pl.DataFrame) -> Outcome:
     before = observed(previous).filter(pl.col("volume") > 0).select(facts)
     both = traded.join(before, on="contract", how="semi")
     repeated = both.join(before, on=facts, how="semi", nulls_equal=True)
+    per_underlying = _copied_underlyings(both, repeated)
     share = repeated.height / both.height if both.height else 0.0
     severity = Severity.ERROR if share >= COPY_ERROR else Severity.WARN
     return Outcome(
@@ -99,6 +110,37 @@ def stale_copy(current: pl.DataFrame, previous: pl.DataFrame) -> Outcome:
         description="contracts that traded in both sessions differ in volume, last price or open interest; "
         f"{share:.1%} of {both.height:,} are identical (copy from {COPY_ERROR:.0%} on)",
         sample=_largest(repeated.group_by("underlying").agg(identical=pl.len()), "identical"),
+        underlyings=() if severity is Severity.ERROR else per_underlying,
+    )
+
+
+def _copied_underlyings(both: pl.DataFrame, repeated: pl.DataFrame) -> tuple[str, ...]:
+    """Underlyings most of whose contracts are repeated, in name order."""
+    counts = both.group_by("underlying").len("traded").join(repeated.group_by("underlying").len(), on="underlying")
+    copied = counts.filter(pl.col("len") >= 0.5 * pl.col("traded"), pl.col("traded") >= COPY_MIN_UNDERLYING)
+    return tuple(copied["underlying"].sort())
+
+
+def stale_stocks(current: pl.DataFrame, previous: pl.DataFrame) -> Outcome:
+    """Whether stock snapshots repeat those of the session before: same close and volume in tickers that traded.
+
+    Severities as for `stale_copy`.
+    """
+    facts = ["ticker", "close", "volume"]
+    traded = current.filter(pl.col("volume") > 0).select(facts)
+    before = previous.filter(pl.col("volume") > 0).select(facts)
+    both = traded.join(before, on="ticker", how="semi")
+    repeated = both.join(before, on=facts, how="semi")
+    share = repeated.height / both.height if both.height else 0.0
+    return Outcome(
+        "stale_copy",
+        passed=share < COPY_WARN or both.height < COPY_MIN_CONTRACTS,
+        severity=Severity.ERROR if share >= COPY_ERROR else Severity.WARN,
+        violations=repeated.height,
+        rows=both.height,
+        description="tickers that traded in both sessions differ in close or volume; "
+        f"{share:.1%} of {both.height:,} are identical (copy from {COPY_ERROR:.0%} on)",
+        sample=tuple(repeated.sort("ticker").head(5).to_dicts()),
     )
 
 
@@ -119,6 +161,84 @@ def missing_underlyings(current: pl.DataFrame, expected: Collection[str], min_co
         description=f"expected underlyings have a chain; {covered:.1%} of {wanted.height:,} do "
         f"(at least {min_coverage:.1%} required)",
         sample=tuple(missing.head(5).to_dicts()),
+        underlyings=tuple(missing["underlying"]),
+    )
+
+
+def missing_slices(
+    present: Collection[str], expected: Collection[str], slices: Mapping[str, str] | None = None
+) -> Outcome:
+    """Whether no slice of the market is missing as a whole: an exchange, or a page of an alphabetical listing (ERROR).
+
+    `slices` says which slice (exchange) a name belongs to; without it, slices are the names' first letters, which
+    is how a lost page shows. Only slices of `SLICE_MIN` expected names are judged.
+    """
+    wanted = pl.DataFrame({"name": sorted(set(expected))}, schema={"name": pl.String})
+    slice_of = pl.col("name").str.slice(0, 1)
+    if slices is not None:
+        slice_of = pl.col("name").replace_strict(dict(slices), default=None, return_dtype=pl.String)
+    counts = (
+        wanted.with_columns(slice=slice_of, here=pl.col("name").is_in(list(present)))
+        .drop_nulls("slice")
+        .group_by("slice")
+        .agg(expected=pl.len(), present=pl.col("here").sum())
+        .sort("slice")
+    )
+    judged = counts.filter(pl.col("expected") >= SLICE_MIN)
+    absent = judged.filter(pl.col("present") < SLICE_PRESENT * pl.col("expected"))
+    names = ", ".join(f"{row['slice']} ({row['present']} of {row['expected']})" for row in absent.to_dicts())
+    kind = "first letters" if slices is None else "exchanges"
+    return Outcome(
+        "slices_present",
+        passed=absent.is_empty(),
+        severity=Severity.ERROR,
+        violations=int((absent["expected"] - absent["present"]).sum()),
+        rows=wanted.height,
+        description=f"no exchange and no page of the listing is missing as a whole; {judged.height} {kind} with "
+        f"{SLICE_MIN} names or more were judged" + (f", missing: {names}" if names else ""),
+        sample=tuple(absent.head(5).to_dicts()),
+    )
+
+
+def spelling(current: pl.DataFrame) -> Outcome:
+    """Whether underlyings are spelled as the exchanges list options on them: in capitals, each in one way (WARN).
+
+    Two spellings of one underlying split its chain and its history in two.
+    """
+    names = current.select("underlying").unique().sort("underlying")
+    odd = names.filter(pl.col("underlying") != pl.col("underlying").str.to_uppercase())
+    return Outcome(
+        "underlyings_spelled_alike",
+        passed=odd.is_empty(),
+        severity=Severity.WARN,
+        violations=odd.height,
+        rows=names.height,
+        description=f"underlyings are spelled in capitals; {odd.height:,} of {names.height:,} are not",
+        sample=tuple(odd.head(5).to_dicts()),
+        underlyings=tuple(odd["underlying"]),
+    )
+
+
+def open_interest_refreshed(current: pl.DataFrame, previous: pl.DataFrame) -> Outcome:
+    """Whether open interest moved where it had to (WARN from `OI_FROZEN` unchanged on).
+
+    Compared are contracts in which `OI_MIN_VOLUME` or more traded in the session before: some of that opens or closes
+    positions. Figures that did not move are yesterday's, and no position would be seen to open.
+    """
+    before = observed(previous).filter(pl.col("volume") >= OI_MIN_VOLUME, pl.col("open_interest") > 0)
+    both = observed(current).join(before.select("contract", before="open_interest"), on="contract")
+    unchanged = both.filter(pl.col("open_interest") == pl.col("before"))
+    share = unchanged.height / both.height if both.height else 0.0
+    frozen = share >= OI_FROZEN and both.height >= COPY_MIN_CONTRACTS
+    return Outcome(
+        "open_interest_refreshed",
+        passed=not frozen,
+        severity=Severity.WARN,
+        violations=unchanged.height if frozen else 0,
+        rows=both.height,
+        description=f"open interest moves where the session before traded; it is unchanged in {share:.1%} of "
+        f"{both.height:,} such contracts (not refreshed from {OI_FROZEN:.0%} on)",
+        sample=_largest(unchanged.group_by("underlying").agg(unchanged=pl.len()), "unchanged") if frozen else (),
     )
 
 
@@ -167,20 +287,28 @@ def open_interest_present(current: pl.DataFrame, *, large_chain: int = DEAD_CHAI
         f"(never filled in from {NO_OPEN_INTEREST:.0%} on), entirely in {dead.height:,} large chains, "
         f"and unknown in {late:,} that were observed after the session's day",
         sample=_largest(dead.select("underlying", "contracts"), "contracts"),
+        underlyings=() if unfilled else tuple(dead["underlying"].sort()),
     )
 
 
 def placeholder_volatility(current: pl.DataFrame) -> Outcome:
     """Whether the vendor's volatilities are numbers rather than placeholders (WARN from `PLACEHOLDER_WARN` on).
 
-    Passes where the vendor sends none at all, as lower plans do.
+    Zeros, what no option can have, and one figure repeated over and over are placeholders. Passes where the vendor
+    sends none at all, as lower plans do.
     """
     if "vendor_iv" in current.columns:
-        sent, placeholder = pl.col("vendor_iv").is_not_null(), has_flag(Flag.PLACEHOLDER_IV)
+        figure, placeholder = pl.col("vendor_iv"), has_flag(Flag.PLACEHOLDER_IV)
     else:
-        sent = pl.col("implied_volatility").is_not_null()
+        figure = pl.col("implied_volatility")
         placeholder = ~pl.col("implied_volatility").is_between(0, MAX_VENDOR_IV, closed="right")
-    rows, violations = current.select((sent | placeholder).sum(), placeholder.sum().alias("placeholders")).row(0)
+    rows, violations = current.select(
+        (figure.is_not_null() | placeholder).sum(), placeholder.sum().alias("placeholders")
+    ).row(0)
+    usable = current.filter(figure.is_not_null() & ~placeholder).select(figure).to_series()
+    repeated = int(usable.unique_counts().max() or 0) if usable.len() >= COPY_MIN_CONTRACTS else 0  # pyright: ignore
+    repeated = repeated if repeated >= PLACEHOLDER_WARN * rows else 0
+    violations += repeated
     share = violations / rows if rows else 0.0
     return Outcome(
         "vendor_volatility_usable",
@@ -188,7 +316,8 @@ def placeholder_volatility(current: pl.DataFrame) -> Outcome:
         severity=Severity.WARN,
         violations=violations,
         rows=rows,
-        description=f"vendor volatilities are not placeholders; {share:.1%} of {rows:,} are",
+        description=f"vendor volatilities are not placeholders; {share:.1%} of {rows:,} are"
+        + (f", {repeated:,} of them one and the same figure" if repeated else ""),
     )
 
 
@@ -282,6 +411,7 @@ def unannounced_splits(
         description="jumps in price or open interest that look like splits are known corporate actions"
         + (f"; not so for {names}: compare nothing across this session there" if names else ""),
         sample=tuple(unknown.head(5).to_dicts()),
+        underlyings=tuple(unknown["underlying"]),
     )
 
 
@@ -322,13 +452,16 @@ def compare_sessions(
         not_empty(current),
         open_interest_present(current),
         placeholder_volatility(current),
+        spelling(current),
     ]
     if expected is None and previous is not None:
         expected = previous["underlying"].unique().to_list()
     if expected is not None:
         outcomes.append(missing_underlyings(current, expected, min_coverage))
+        outcomes.append(missing_slices(current["underlying"].unique().to_list(), expected))
     if previous is not None:
         outcomes.append(stale_copy(current, previous))
+        outcomes.append(open_interest_refreshed(current, previous))
         outcomes.append(unannounced_splits(current, previous, actions, session))
     return outcomes
 

@@ -172,6 +172,48 @@ _OPTION_CHAINS = (
     ),
 )
 
+_SIDES = Invariant("side_known", "\"right\" NOT IN ('C', 'P')", "the right is 'C' or 'P'")
+_DIRECTIONS = Invariant(
+    "direction_known",
+    "direction NOT IN ('bullish', 'bearish', 'neutral')",
+    "the direction is 'bullish', 'bearish' or 'neutral'",
+)
+
+_ANOMALIES = (
+    _SIDES,
+    _DIRECTIONS,
+    Invariant(
+        "p_values_are_shares",
+        "p_value <= 0 OR p_value > 1 OR ticker_p_value <= 0 OR ticker_p_value > 1",
+        "p-values lie in (0, 1]",
+    ),
+    Invariant("more_than_expected", "observed < expected", "an anomaly saw more than was expected"),
+    Invariant("explained", "explanation = '' OR len(factors) = 0", "every anomaly says why"),
+)
+
+_SCORED_EVENTS = (
+    _SIDES,
+    _DIRECTIONS,
+    Invariant("rank_unique", "", "every rank is given once", unique=("rank",)),
+    Invariant("score_in_range", "score < 1 OR score > 10", "scores lie in 1 to 10"),
+    Invariant("p_values_are_shares", "p_value <= 0 OR p_value > 1 OR q_value < 0 OR q_value > 1", "p lies in (0, 1]"),
+    Invariant(
+        "conviction_known",
+        "conviction NOT IN ('NONE', 'LOW', 'MEDIUM', 'HIGH', 'EXTREME')",
+        "the conviction is one of the five levels",
+    ),
+    Invariant(
+        "factors_add_up",
+        "abs(coalesce(list_sum(list_transform(factors, lambda x: x.contribution)), 0) - llr_total) > 1e-6",
+        "the factors' contributions add up to the evidence",
+    ),
+)
+
+
+def _baseline(window: int) -> str:
+    return f"volume_n_{window} > {window} OR volume_zero_days_{window} > volume_n_{window}"
+
+
 INVARIANTS: dict[str, tuple[Invariant, ...]] = {
     "raw_option_snapshots": _RAW_OPTIONS,
     "raw_stock_snapshots": _RAW_STOCKS,
@@ -180,6 +222,48 @@ INVARIANTS: dict[str, tuple[Invariant, ...]] = {
         Invariant("contract_unique", "", "each contract ticker has one id", unique=("contract",)),
         Invariant("id_not_negative", "contract_id < 0", "contract ids are not negative"),
         Invariant("strike_positive", "strike <= 0", "strikes are positive"),
+    ),
+    "event_status": (
+        Invariant(
+            "status_known",
+            "status NOT IN ('confirmed', 'withdrawn', 'unclear')",
+            "the status is 'confirmed', 'withdrawn' or 'unclear'",
+        ),
+        Invariant(
+            "unclear_says_why",
+            "(status = 'unclear') <> (reason IS NOT NULL)",
+            "what is unclear, and only that, says why",
+        ),
+        Invariant("event_is_earlier", "event_session >= session", "events are older than the morning that judges them"),
+    ),
+    "known_events": (
+        Invariant(
+            "kind_known",
+            "kind NOT IN ('earnings', 'ex_dividend', 'index_rebalance', 'deal', 'split')",
+            "kinds are those that lower surprise",
+        ),
+        Invariant(
+            "announced_before_the_session_ended",
+            "CAST(announced_at AT TIME ZONE 'America/New_York' AS DATE) > session",
+            "nothing is used before it was announced",
+        ),
+    ),
+    "calibration": (
+        Invariant("counts_not_negative", "nominal < 0 OR observed < 0 OR judged < 0", "counts are not negative"),
+        Invariant(
+            "interval_holds_the_ratio",
+            "ratio NOT BETWEEN ratio_low - 1e-9 AND ratio_high + 1e-9",
+            "the interval contains the ratio",
+        ),
+        Invariant(
+            "alarms_keep_their_promise",
+            "activity = 'all' AND verdict IN ('too many', 'too few')",
+            "over all underlyings no level raises more or fewer alarms than promised beyond its band and chance",
+            severity=Severity.WARN,
+        ),
+    ),
+    "rule_alarms": (
+        Invariant("within_the_universe", "underlyings > universe", "no rule flags more underlyings than there are"),
     ),
     "corporate_actions": (
         Invariant(
@@ -192,6 +276,74 @@ INVARIANTS: dict[str, tuple[Invariant, ...]] = {
             "kind = 'dividend' AND NOT coalesce(cash_amount >= 0, false)",
             "cash dividends have an amount",
         ),
+    ),
+    "iv_surface": (
+        Invariant("volatility_positive", "atm_volatility <= 0", "volatilities at the forward are positive"),
+        Invariant("tenor_known", "tenor_days NOT IN (7, 30, 60, 90)", "tenors are 7, 30, 60 and 90 days"),
+    ),
+    "contract_baselines": (
+        Invariant(
+            "windows_hold",
+            f"{_baseline(20)} OR {_baseline(60)} OR volume_n_20 > volume_n_60",
+            "no window counts more sessions than it has",
+        ),
+        Invariant(
+            "maximum_not_below_mean",
+            # A mean of a hundred equal figures may differ from them in the last bit.
+            "volume_max_20 < volume_mean_20 - 1e-6 OR volume_max_60 < volume_max_20",
+            "maxima are not below means, nor those of the longer window below the shorter",
+        ),
+    ),
+    "ticker_baselines": (
+        Invariant("windows_hold", "n_20 > 20 OR n_60 > 60 OR n_20 > n_60", "no window counts more than it has"),
+        Invariant(
+            "spread_not_negative",
+            "volume_std_20 < 0 OR return_std < 0 OR volume_mad_20 < 0",
+            "deviations are not negative",
+        ),
+    ),
+    "calibration_bins": (
+        Invariant("contracts_counted", "contracts <= 0", "bins hold contracts"),
+        Invariant("statistic_known", "statistic NOT IN ('volume', 'open_interest')", "the statistic is known"),
+    ),
+    "ticker_statistics": (
+        _SIDES,
+        Invariant("side_within_chain", "volume < 0 OR volume > chain_volume", "a side trades no more than its chain"),
+    ),
+    **dict.fromkeys(
+        ("anomalies_volume", "anomalies_open_interest", "anomalies_multi_strike", "anomalies_low_volume"), _ANOMALIES
+    ),
+    "anomalies_day_over_day": (
+        _SIDES,
+        Invariant("change_adds_up", "volume_change <> volume - previous_volume", "changes are differences of volumes"),
+        Invariant("flagged", "len(flags) = 0", "every row says which rule it broke"),
+    ),
+    "scored_events": _SCORED_EVENTS,
+    "event_outcomes": (
+        _DIRECTIONS,
+        Invariant("after_the_event", "event_session >= session", "outcomes come after their event"),
+        Invariant("horizon_known", "horizon_sessions NOT IN (1, 3, 5, 10)", "horizons are 1, 3, 5 and 10 sessions"),
+    ),
+    "insider_filings": (
+        Invariant(
+            "accession_readable",
+            "NOT regexp_full_match(accession, '[0-9]{10}-[0-9]{2}-[0-9]{6}')",
+            "accession numbers follow EDGAR's form",
+        ),
+        Invariant("form_known", "form_type NOT IN ('3', '4', '5', '3/A', '4/A', '5/A')", "forms are 3, 4, 5 or /A"),
+    ),
+    "insider_trades": (
+        Invariant("amounts_not_negative", "shares < 0 OR price <= 0 OR value_usd < 0", "amounts are not negative"),
+        Invariant("known_after_the_trade", "event_time > available_at", "no trade is known before its day began"),
+    ),
+    "insider_signals": (
+        Invariant("buyers_bought", "buyers > purchases", "there are no more buyers than purchases"),
+        Invariant("values_not_negative", "purchase_value_usd < 0 OR sale_value_usd < 0", "values are not negative"),
+    ),
+    "event_insiders": (Invariant("counts_positive", "transactions <= 0 OR owners <= 0", "rows stand for trades"),),
+    "data_incidents": (
+        Invariant("severity_known", "severity NOT IN ('ERROR', 'WARN')", "the severity is 'ERROR' or 'WARN'"),
+        Invariant("seen_by_now", "first_seen > session", "an incident began in its session or before"),
     ),
 }
 """What each table's meaning demands, beyond what its declaration says."""

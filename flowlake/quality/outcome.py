@@ -22,7 +22,7 @@ class Outcome:
 
     `violations` of `rows` broke it; it passed where their share is within what the rule tolerates. `sample` holds a few
     offending rows (their keys) in a stable order; `description` says what was expected and, where it failed, what was
-    seen.
+    seen. `underlyings` names all that broke it where the rule is about underlyings, not rows.
     """
 
     name: str
@@ -32,6 +32,7 @@ class Outcome:
     rows: int
     description: str
     sample: tuple[dict[str, Any], ...] = field(default=())
+    underlyings: tuple[str, ...] = field(default=())
 
     @property
     def blocks(self) -> bool:

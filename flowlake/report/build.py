@@ -19,8 +19,11 @@ from flowlake.report.history import HistoryPage, render_history
 from flowlake.report.market import MarketPage, render_market
 from flowlake.report.monitor import MonitorPage, render_monitor
 from flowlake.report.ticker import TickerPage, render_ticker
-from flowlake.schemas import TABLES, table
+from flowlake.schemas import table
 from flowlake.settings import MonitorSettings
+
+DEFAULT_MONITOR = "SPX"
+"""The underlying whose monitor page every page links to."""
 
 HISTORY_SESSIONS = 60
 """Sessions that a ticker's history charts reach back."""
@@ -137,7 +140,7 @@ def collect_tickers(lake: Reader, underlyings: Sequence[str], session: date | No
             history=history.filter(mine),
             surface=surfaces.filter(mine),
             events=events.filter(mine),
-            statuses=statuses.filter(mine) if statuses.width else statuses,
+            statuses=statuses.filter(mine),
             outcomes=outcomes.filter(mine),
             insiders=insiders.filter(pl.col("ticker") == name),
             congress=congress.filter(pl.col("ticker") == name),
@@ -183,14 +186,15 @@ def collect_market(lake: Reader, session: date | None = None) -> MarketPage:
     else:
         newest = date.fromisoformat(keys[-1])
         events = _read(lake, "scored_events", keys[-1:])
+    intraday = _newest_snapshots(lake, "intraday_scored_events", newest)
     recent_columns = ["session", "underlying", "score", "conviction", "expected_false_alarms_per_day"]
     return MarketPage(
         session=newest,
         events=events,
         recent=lake.scan("scored_events", keys[-HEAT_SESSIONS:], recent_columns).collect(),
-        intraday=_newest_snapshots(lake, "intraday_scored_events", newest),
+        intraday=intraday,
         statuses=_statuses(lake, newest),
-        alerts=_alerts(lake, events["event_id"].to_list()),
+        alerts=_alerts(lake, newest, intraday),
     )
 
 
@@ -200,18 +204,24 @@ def _statuses(lake: Reader, session: date | None) -> pl.DataFrame:
     return _read(lake, "event_status", keys)
 
 
+def _alerts(lake: Reader, session: date | None, intraday: pl.DataFrame) -> pl.DataFrame:
+    """The ledger's rows about the sessions on the market page."""
+    days = {session, *intraday["session"].unique().to_list()} - {None}
+    return _read(lake, "alerts", sorted(str(day) for day in days))
+
+
 def _newest_snapshots(lake: Reader, name: str, after: date | None) -> pl.DataFrame:
     """The snapshots of the newest session that has any, empty where that session has closed and is published."""
-    keys = _partitions(lake, name)
+    keys = lake.partitions(name)
     newest = keys[-1][:10] if keys else ""
     if not newest or (after is not None and newest < after.isoformat()):
-        return table(name).empty() if name in TABLES else pl.DataFrame()
+        return table(name).empty()
     return _read(lake, name, [key for key in keys if key.startswith(newest)])
 
 
 def collect_monitor(lake: Reader, underlying: str, thresholds: MonitorSettings) -> MonitorPage:
     """What the monitor page of `underlying` shows: the newest session with polls, and the days before."""
-    keys = _partitions(lake, "anomalies_day_over_day")[-HISTORY_SESSIONS:]
+    keys = lake.partitions("anomalies_day_over_day")[-HISTORY_SESSIONS:]
     mine = pl.col("underlying") == underlying
     chain_keys = lake.partitions("option_chains")[-1:]
     watched = pl.col("dte").is_between(thresholds.min_dte, thresholds.max_dte)
@@ -238,7 +248,7 @@ def collect_history(lake: Reader) -> HistoryPage:
         events=lake.scan("scored_events", None, columns).collect(),
         outcomes=lake.scan("event_outcomes").collect(),
         statuses=_read(lake, "event_status", None),
-        calibration=_read(lake, "calibration", _partitions(lake, "calibration")[-1:]),
+        calibration=_read(lake, "calibration", lake.partitions("calibration")[-1:]),
     )
 
 
@@ -247,34 +257,31 @@ def collect_archive(folder: Path) -> ArchivePage:
     return ArchivePage(read_archive(folder))
 
 
-def event_underlyings(lake: Reader, sessions: Sequence[date], most: int) -> list[str]:
-    """Underlyings with an event at LOW or above in `sessions`, the newest and highest first, at most `most`."""
-    keys = [day.isoformat() for day in sessions]
+def current_underlyings(lake: Reader, sessions: Sequence[date], most: int, follow: int = 10) -> list[str]:
+    """Underlyings whose page a run of `sessions` changes: at most `most`, the newest and highest events first.
+
+    Those with an event at LOW or above in these sessions, and in the `follow` sessions up to the newest one, since
+    what followed those events is still being learnt.
+    """
+    scored = lake.partitions("scored_events")
+    keys = sorted({day.isoformat() for day in sessions} | set(scored[-follow - 1 :]))
     found = lake.scan("scored_events", keys, ["session", "underlying", "score", "conviction"]).collect()
     order = ("session", "score", "underlying")
     named = found.filter(pl.col("conviction") != "NONE").sort(order, descending=[True, True, False])
     return named["underlying"].unique(maintain_order=True).head(most).to_list()
 
 
-def _partitions(lake: Reader, name: str) -> list[str]:
-    return lake.partitions(name) if name in TABLES else []
+def monitored(thresholds: MonitorSettings) -> list[str]:
+    """Underlyings that get a monitor page: those watched by name, and SPX, which every page links to."""
+    return sorted({DEFAULT_MONITOR, *thresholds.watched()})
 
 
 def _read(lake: Reader, name: str, keys: Sequence[str] | None) -> pl.DataFrame:
-    """Table `name` of the partitions there are; an empty frame without columns where the table is not declared."""
-    return lake.scan(name, keys).collect() if name in TABLES else pl.DataFrame()
+    """Table `name` of the partitions there are."""
+    return lake.scan(name, keys).collect()
 
 
 def _of(
     lake: Reader, name: str, keys: Sequence[str] | None, underlyings: Sequence[str], column: str = "underlying"
 ) -> pl.DataFrame:
-    if name not in TABLES:
-        return pl.DataFrame()
     return lake.scan(name, keys).filter(pl.col(column).is_in(list(underlyings))).collect()
-
-
-def _alerts(lake: Reader, event_ids: list[str]) -> pl.DataFrame:
-    """The ledger's rows about these events; no columns where there is no ledger."""
-    if "alerts" not in TABLES:
-        return pl.DataFrame()
-    return lake.scan("alerts").filter(pl.col("event_id").is_in(event_ids)).collect()

@@ -11,7 +11,7 @@ from typing import Any
 import polars as pl
 from markupsafe import Markup, escape
 
-_WIDTH = 720
+_WIDTH, _WIDE = 720, 1040
 _LABEL = 96
 _BAND = 74
 _MAX_EXPIRATIONS = 5
@@ -64,7 +64,7 @@ def chain_picture(chain: pl.DataFrame, spot: float | None, marked: set[str]) -> 
         return Markup('<p class="quiet">No contract of this chain traded.</p>')
     expirations = window["expiration"].unique().sort().to_list()
     strikes = window["strike"].unique().sort().to_list()
-    column = (_WIDTH - _LABEL - 8) / max(len(strikes), 1)
+    column = (_WIDE - _LABEL - 8) / max(len(strikes), 1)
     at = {strike: _LABEL + column * (number + 0.5) for number, strike in enumerate(strikes)}
     # One old position must not flatten the day: the tallest open interest is cut off at the band's edge.
     usual = pl.col("open_interest").fill_null(0).quantile(_TALLEST)
@@ -74,7 +74,7 @@ def chain_picture(chain: pl.DataFrame, spot: float | None, marked: set[str]) -> 
     for number, expiration in enumerate(expirations):
         middle = _BAND * number + _BAND / 2
         parts.append(f'<text class="label" x="4" y="{middle + 4}">{expiration:%d %b %Y}</text>')
-        parts.append(f'<line class="axis" x1="{_LABEL}" x2="{_WIDTH - 4}" y1="{middle}" y2="{middle}"/>')
+        parts.append(f'<line class="axis" x1="{_LABEL}" x2="{_WIDE - 4}" y1="{middle}" y2="{middle}"/>')
         band = window.filter(pl.col("expiration") == expiration)
         for row in band.iter_rows(named=True):
             parts.append(_bars(row, at[row["strike"]], column, middle, peak, row["contract"] in marked))
@@ -82,7 +82,7 @@ def chain_picture(chain: pl.DataFrame, spot: float | None, marked: set[str]) -> 
     title = "Volume (filled) against open interest (outlined) by strike and expiration"
     traded = window.filter(pl.col("volume") > 0).sort("volume", descending=True).head(3)
     busiest = "; ".join(f"{row['contract']} traded {row['volume']:,}" for row in traded.iter_rows(named=True))
-    return _svg("chain", _WIDTH, height, title, f"Busiest: {busiest}" if busiest else "Nothing traded", parts)
+    return _svg("chain", _WIDE, height, title, f"Busiest: {busiest}" if busiest else "Nothing traded", parts)
 
 
 def surface_picture(surface: pl.DataFrame) -> Markup:
@@ -100,7 +100,7 @@ def surface_picture(surface: pl.DataFrame) -> Markup:
     values = [value for name in lines.values() for value in wings[name].drop_nulls()]
     low, high = min(values), max(values)
     span = (high - low) or 0.01
-    height, left, right = 110, _LABEL, _WIDTH - 70
+    height, left, right = 110, _LABEL, _WIDE - 70
     longest = math.sqrt(surface["tenor_days"].max())  # pyright: ignore[reportArgumentType]
 
     def x(tenor: int) -> float:
@@ -124,7 +124,7 @@ def surface_picture(surface: pl.DataFrame) -> Markup:
     known = surface.filter(pl.col("atm_volatility").is_not_null())
     levels = "; ".join(f"{t} days {v:.1%}" for t, v in known.select("tenor_days", "atm_volatility").iter_rows())
     title = "Implied volatility by tenor: at the money, 25-delta put and call"
-    return _svg("smile", _WIDTH, height, title, f"At the money: {levels}", parts)
+    return _svg("smile", _WIDE, height, title, f"At the money: {levels}", parts)
 
 
 def _busy_window(chain: pl.DataFrame, spot: float | None, marked: set[str]) -> pl.DataFrame:
@@ -252,7 +252,7 @@ def heat_map(
     """A grid of coloured cells; `line_at` (in columns) draws a dashed line, `legend` pairs classes with their text."""
     if not rows or not columns or not cells:
         return Markup("")
-    width = (_WIDTH - _LABEL - 8) / len(columns)
+    width = (_WIDE - _LABEL - 8) / len(columns)
     base = _CELL_HEIGHT * len(rows)
     parts = [
         f'<text class="tick" x="{_LABEL - 6}" y="{_CELL_HEIGHT * at + 15}" text-anchor="end">{escape(name)}</text>'
@@ -271,7 +271,7 @@ def heat_map(
         said = f"<title>{escape(line_name)}</title>"
         parts.append(f'<line class="spot" x1="{x:.1f}" x2="{x:.1f}" y1="0" y2="{base}">{said}</line>')
     parts += _legend(legend, base + 26)
-    return _svg("heat", _WIDTH, base + 48, title, description, parts)
+    return _svg("heat", _WIDE, base + 48, title, description, parts)
 
 
 def _heat_cell(cell: Cell, width: float) -> str:
@@ -350,10 +350,10 @@ def time_panels(
         return Markup("")
     top = 24 * len(lanes)
     height = top + _PANEL * len(shown) + 22
-    axis = _Days(days, _EDGE, _WIDTH - 12, write_day)
+    axis = _Days(days, _EDGE, _WIDE - 12, write_day)
     parts = [
         f'<text class="tick" x="{_EDGE - 8}" y="{24 * at + 16}" text-anchor="end">{escape(name)}</text>'
-        f'<line class="axis" x1="{_EDGE}" x2="{_WIDTH - 12}" y1="{24 * at + 12}" y2="{24 * at + 12}"/>'
+        f'<line class="axis" x1="{_EDGE}" x2="{_WIDE - 12}" y1="{24 * at + 12}" y2="{24 * at + 12}"/>'
         for at, name in enumerate(lanes)
     ]
     for mark in marks:
@@ -364,7 +364,7 @@ def time_panels(
     for number, panel in enumerate(shown):
         parts += _panel(panel, axis, top + _PANEL * number)
     parts += axis.ticks(height - 6)
-    return _svg("panels", _WIDTH, height, title, description, parts)
+    return _svg("panels", _WIDE, height, title, description, parts)
 
 
 @dataclass(frozen=True)
@@ -490,6 +490,9 @@ def _mark(mark: Mark, x: float, y: float) -> str:
 # --- intervals --------------------------------------------------------------------------------------------------------
 
 
+_NARROW, _NAMES, _NOTES = 620, 130, 160
+
+
 @dataclass(frozen=True)
 class Interval:
     """One line of an interval chart: a name, the estimate with its bounds, what was promised, and a note."""
@@ -511,7 +514,7 @@ def interval_chart(
         return Markup("")
     low, high = min(known), max(known)
     span = (high - low) or 1.0
-    left, right, step = 150, _WIDTH - 150, 26
+    left, right, step = _NAMES, _NARROW - _NOTES, 26
 
     def x(value: float) -> float:
         return left + (right - left) * (value - low) / span
@@ -519,20 +522,20 @@ def interval_chart(
     base = step * len(rows)
     parts = [
         f'<text class="tick" x="{x(value):.1f}" y="{base + 16}" text-anchor="middle">{escape(write(value))}</text>'
-        for value in (low, (low + high) / 2, high)
+        for value in round_ticks(low, high)
     ]
     if zero is not None:
         parts.append(f'<line class="spot" x1="{x(zero):.1f}" x2="{x(zero):.1f}" y1="0" y2="{base}"/>')
     for at, row in enumerate(rows):
         parts += _interval(row, step * at + step / 2, x, right)
     said = "; ".join(f"{row.name}: {write(row.value)}, {row.note}" for row in rows if row.value is not None)
-    return _svg("intervals", _WIDTH, base + 24, title, said, parts)
+    return _svg("intervals", _NARROW, base + 24, title, said, parts)
 
 
 def _interval(row: Interval, y: float, x: Callable[[float], float], right: float) -> list[str]:
     parts = [
-        f'<text class="label" x="138" y="{y + 4}" text-anchor="end">{escape(row.name)}</text>',
-        f'<line class="grid" x1="150" x2="{right}" y1="{y}" y2="{y}"/>',
+        f'<text class="label" x="{_NAMES - 12}" y="{y + 4}" text-anchor="end">{escape(row.name)}</text>',
+        f'<line class="grid" x1="{_NAMES}" x2="{right}" y1="{y}" y2="{y}"/>',
         f'<text class="tick" x="{right + 12}" y="{y + 4}">{escape(row.note)}</text>',
     ]
     if row.low is not None and row.high is not None:
@@ -543,3 +546,14 @@ def _interval(row: Interval, y: float, x: Callable[[float], float], right: float
     if row.value is not None:
         parts.append(f'<circle class="dot" cx="{x(row.value):.1f}" cy="{y}" r="4"/>')
     return parts
+
+
+def round_ticks(low: float, high: float) -> list[float]:
+    """Three to six round numbers within `low` and `high`, zero among them where it lies between."""
+    if not low < high:
+        return [low]
+    raw = (high - low) / 4
+    power = 10.0 ** math.floor(math.log10(raw))
+    step = next(unit * power for unit in (1, 2, 2.5, 5, 10) if unit * power >= raw * (1 - 1e-9))
+    first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
+    return [step * at for at in range(first, last + 1)]

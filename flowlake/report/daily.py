@@ -11,8 +11,11 @@ import polars as pl
 
 from flowlake.detect.scoring import CONVICTIONS, FULL_UNIVERSE
 from flowlake.report.charts import Factor, chain_picture, factor_bars, surface_picture
-from flowlake.report.html import About, render
+from flowlake.report.html import About, counted, render
 from flowlake.report.ticker import by_event
+from flowlake.schemas.insiders import EVENT_INSIDERS
+from flowlake.schemas.lifecycle import EVENT_STATUS
+from flowlake.schemas.quality import DATA_INCIDENTS
 
 PICTURED_EVENTS = 60
 """Events that get a chain picture; beyond, the table and the factors remain, so that a page stays under 10 MB."""
@@ -49,9 +52,9 @@ class DailyReport:
     coverage: pl.DataFrame
     quality: Sequence[QualityNote]
     quarantined: int
-    statuses: pl.DataFrame = field(default_factory=pl.DataFrame)
-    insiders: pl.DataFrame = field(default_factory=pl.DataFrame)
-    incidents: pl.DataFrame = field(default_factory=pl.DataFrame)
+    statuses: pl.DataFrame = field(default_factory=EVENT_STATUS.empty)
+    insiders: pl.DataFrame = field(default_factory=EVENT_INSIDERS.empty)
+    incidents: pl.DataFrame = field(default_factory=DATA_INCIDENTS.empty)
 
     @property
     def origin(self) -> str:
@@ -68,7 +71,7 @@ def render_daily(report: DailyReport) -> str:
         origin=report.origin,
         session=report.session.isoformat(),
         names=named.sort("rank")["underlying"].to_list(),
-        summary=f"{named.height} events reached a conviction level",
+        summary=counted(named.height, "event") + " reached a conviction level",
     )
     return render("daily.html.j2", about, _context(report))
 
@@ -92,8 +95,6 @@ def _context(report: DailyReport) -> dict[str, Any]:
 
 def _verdicts(report: DailyReport) -> list[dict[str, Any]]:
     """What this morning's open interest says of the events of the session before, those that reached a level."""
-    if report.statuses.is_empty():
-        return []
     order = pl.col("conviction").replace_strict({level: at for at, (level, _) in enumerate(CONVICTIONS)}, default=9)
     told = report.statuses.filter(pl.col("session") == report.session, pl.col("conviction") != "NONE")
     return told.sort(order, "underlying").to_dicts()

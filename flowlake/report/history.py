@@ -11,7 +11,7 @@ from markupsafe import Markup
 
 from flowlake.detect.scoring import CONVICTIONS
 from flowlake.report import charts
-from flowlake.report.html import About, number, render
+from flowlake.report.html import About, counted, number, render
 
 SCORE_BINS = (1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 8.0, 10.01)
 """Lower edges of the score bins of the outcomes, and the upper edge of the last."""
@@ -54,7 +54,7 @@ def render_history(page: HistoryPage) -> str:
         origin=page.origin,
         session=str(sessions[-1]) if sessions else "",
         names=(),
-        summary=f"{named.height} events of {len(sessions)} sessions, names that recur, outcomes, calibration",
+        summary=f"{counted(named.height, 'event')}, names that recur, outcomes, calibration",
     )
     scored = outcome_bins(page.events, page.outcomes)
     horizons = sorted(scored["horizon_sessions"].unique().to_list())
@@ -90,11 +90,7 @@ def events_picture(events: pl.DataFrame) -> Markup:
 
 def recurring(events: pl.DataFrame, statuses: pl.DataFrame) -> pl.DataFrame:
     """Names by how often they reached a level: events, sessions between, highest score, last session, confirmed."""
-    confirmed = (
-        statuses.filter(pl.col("status") == "confirmed").select("event_id", confirmed=pl.lit(1))
-        if statuses.height
-        else pl.DataFrame(schema={"event_id": pl.String, "confirmed": pl.Int32})
-    )
+    confirmed = statuses.filter(pl.col("status") == "confirmed").select("event_id", confirmed=pl.lit(1))
     return (
         events.filter(pl.col("conviction") != "NONE")
         .join(confirmed, on="event_id", how="left")
@@ -164,8 +160,6 @@ def _outcome_picture(bins: pl.DataFrame, horizon: int) -> Markup:
 
 def calibration_picture(calibration: pl.DataFrame) -> Markup:
     """Observed over promised alarms by level, with the exact interval; the tick is the promise (1)."""
-    if calibration.is_empty():
-        return Markup("")
     found = {row["level"]: row for row in _all_activity(calibration).to_dicts()}
     rows = [
         charts.Interval(
@@ -183,7 +177,7 @@ def calibration_picture(calibration: pl.DataFrame) -> Markup:
 
 
 def _all_activity(calibration: pl.DataFrame) -> pl.DataFrame:
-    return calibration.filter(pl.col("activity") == "all") if calibration.height else calibration
+    return calibration.filter(pl.col("activity") == "all")
 
 
 def _status_counts(statuses: pl.DataFrame) -> list[dict[str, Any]]:

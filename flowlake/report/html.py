@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 TEMPLATES = Path(__file__).parent / "templates"
 
 ORIGIN_NOTES = {
-    "simulated": "Simulated market: every price, trade and event on this page was generated. It shows how the "
-    "software works, not what any company's options did.",
+    "simulated": "Every price, trade and event on this page was generated. It shows how the software works, not what "
+    "any company's options did.",
     "recorded": "Recorded sessions replayed through the pipeline.",
     "vendor": "Vendor data, delayed as the subscription provides.",
 }
@@ -81,6 +81,7 @@ def environment() -> Environment:
         "number": number,
         "signed": signed,
         "words": words,
+        "counted": counted,
         "ticker_file": ticker_file,
         "monitor_file": monitor_file,
         "clock": clock,
@@ -125,6 +126,11 @@ def replace_file(path: Path, text: str) -> bool:
     temporary.write_bytes(data)
     temporary.replace(path)
     return True
+
+
+def counted(count: int, noun: str) -> str:
+    """A count with its noun: '1 event', '2 events'."""
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
 
 
 def compact(value: float | None) -> str:

@@ -11,7 +11,7 @@ import polars as pl
 
 from flowlake.detect.scoring import CONVICTIONS
 from flowlake.report.charts import even_steps
-from flowlake.report.html import About, render
+from flowlake.report.html import About, counted, render
 from flowlake.report.ticker import by_event
 
 LISTED = 500
@@ -53,7 +53,7 @@ def render_market(page: MarketPage) -> str:
         origin=page.origin,
         session=str(page.session or ""),
         names=named["underlying"].to_list(),
-        summary=f"{named.height} events of {page.session} reached a conviction level",
+        summary=counted(named.height, "event") + " reached a conviction level",
     )
     return render("market.html.j2", about, _context(page))
 
@@ -71,7 +71,6 @@ def _context(page: MarketPage) -> dict[str, Any]:
         "algorithms": sorted({name for row in closing + intraday for name in row["algorithms"]}),
         "levels": [level for level, _ in CONVICTIONS],
         "unlisted": max(0, page.events.height - LISTED),
-        "acknowledging": page.alerts.width > 0,
     }
 
 
@@ -97,8 +96,8 @@ def _cards(page: MarketPage) -> list[tuple[str, str]]:
     named = page.events.filter(pl.col("conviction") != "NONE")
     cards = [(str(levels.get(level, 0)), level) for level, _ in CONVICTIONS]
     cards.append((f"{universe:,}", "underlyings judged"))
-    cards.append((str(named.filter(pl.col("direction") == "bullish").height), "bullish at LOW or above"))
-    cards.append((str(named.filter(pl.col("direction") == "bearish").height), "bearish at LOW or above"))
+    sides = [str(named.filter(pl.col("direction") == side).height) for side in ("bullish", "bearish")]
+    cards.append((" / ".join(sides), "bullish / bearish at LOW or above"))
     return cards
 
 

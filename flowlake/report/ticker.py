@@ -20,7 +20,8 @@ LISTED_CONTRACTS = 1_200
 
 _EXPIRATIONS = 14
 _STRIKES = 32
-_MONEYNESS = (0.75, 1.25, 0.025)
+_MONEYNESS = (0.7375, 1.2625, 0.025)
+"""Lower edge, upper edge and width of the moneyness columns, centred on round numbers."""
 _LEVEL_TENOR = 30
 
 
@@ -222,7 +223,7 @@ def activity_map(
     peak = max(totals, default=0)
     legend = [("q0", "few"), ("q3", f"{compact(peak * (3.5 / 7) ** 2)}"), ("q6", f"{compact(peak)}")]
     if marked:
-        legend.append(("blank marked", "lines of this session's event"))
+        legend.append(("blank marked", "most unusual lines of this session"))
     return charts.heat_map(
         [f"{day:%d %b %y}" for day in expirations],
         names,
@@ -246,8 +247,11 @@ def _strike_bins(chain: pl.DataFrame, marked: set[str]) -> tuple[float, float, i
     """First strike, width and number of the columns that hold nearly all volume and open interest."""
     weight = pl.col("volume").cast(pl.Int64) * 5 + pl.col("open_interest").fill_null(0)
     strikes = chain.group_by("strike").agg(weight.sum().alias("weight"), pl.col("contract").is_in(list(marked)).any())
-    strikes = strikes.sort("strike").with_columns(share=pl.col("weight").cum_sum() / pl.col("weight").sum())
-    core = strikes.filter(pl.col("share").is_between(0.01, 0.995) | pl.col("contract"))["strike"]
+    total = pl.col("weight").sum()
+    strikes = strikes.sort("strike").with_columns(share=pl.col("weight").cum_sum() / total)
+    # Both ends lose the strikes that hold next to nothing, never one that reaches into the bulk.
+    bulk = (pl.col("share") >= 0.01) & (pl.col("share") - pl.col("weight") / total <= 0.99)
+    core = strikes.filter(bulk | pl.col("contract"))["strike"]
     if core.is_empty():
         return None
     low, high = float(core.min()), float(core.max())  # pyright: ignore[reportArgumentType]
@@ -286,7 +290,7 @@ def surface_map(chain: pl.DataFrame, expirations: list[date]) -> Markup:
     grid = moneyness_grid(chain).filter(pl.col("expiration").is_in(expirations))
     if grid.is_empty():
         return Markup("")
-    low, high = grid["iv"].quantile(0.02) or 0.0, grid["iv"].quantile(0.98) or 1.0
+    low, high = grid["iv"].quantile(0.05) or 0.0, grid["iv"].quantile(0.95) or 1.0
     legend = [("q0", f"{low:.0%} or less"), ("q3", f"{(low + high) / 2:.0%}"), ("q6", f"{high:.0%} or more")]
     return _moneyness_map(
         grid, expirations, charts.even_steps(low, high), lambda iv: f"{iv:.1%}", "Implied volatility", legend
@@ -327,7 +331,7 @@ def _moneyness_map(
     legend: list[tuple[str, str]],
 ) -> Markup:
     low, high, step = _MONEYNESS
-    names = [f"{100 * (low + step * (at + 0.5)):.0f}%" for at in range(round((high - low) / step))]
+    names = [f"{100 * (low + step * (at + 0.5)):g}%" for at in range(round((high - low) / step))]
     row_of = {day: at for at, day in enumerate(expirations)}
     cells = [
         charts.Cell(
@@ -431,6 +435,4 @@ def _event_rows(page: TickerPage) -> list[dict[str, Any]]:
 
 def by_event(statuses: pl.DataFrame) -> dict[str, dict[str, Any]]:
     """The newest status of each event."""
-    if statuses.is_empty():
-        return {}
     return {row["event_id"]: row for row in statuses.sort("available_at").to_dicts()}

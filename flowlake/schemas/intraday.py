@@ -13,7 +13,9 @@ from flowlake.schemas.detection import (
     ANOMALIES_MULTI_STRIKE,
     ANOMALIES_VOLUME,
     CALIBRATION_BINS,
+    CONTRACT_BASELINES,
     SCORED_EVENTS,
+    TICKER_BASELINES,
     TICKER_STATISTICS,
 )
 from flowlake.schemas.market import (
@@ -133,6 +135,37 @@ INTRADAY_CORPORATE_ACTIONS = replace(
     retention="intraday",
 )
 
+INTRADAY_CONTRACT_BASELINES = replace(
+    CONTRACT_BASELINES,
+    name="intraday_contract_baselines",
+    description="What was normal for each contract, made once a day from the first snapshot's list of contracts.",
+    retention="intraday",
+)
+INTRADAY_TICKER_BASELINES = replace(
+    TICKER_BASELINES,
+    name="intraday_ticker_baselines",
+    description="What was normal for each underlying's whole chain, made once a day with the first snapshot.",
+    retention="intraday",
+)
+
+VOLUME_PROFILE = Table(
+    name="volume_profile",
+    description="Share of a day's option volume usually traded by each minute of the session, by activity class.",
+    columns=(
+        SESSION,
+        Column("activity", pl.Int8, "Activity class of an underlying; see `flowlake.detect.buckets`."),
+        Column("minute", pl.Int16, "Minutes since the open of a regular session.", "minutes"),
+        Column("share", pl.Float64, "Share of the day's volume traded by then, 0 to 1."),
+        Column("sessions", pl.Int16, "Sessions it was measured on; 0 where it is assumed.", "sessions"),
+        Column("source", pl.String, "'measured' or 'assumed'."),
+        AVAILABLE_AT,
+        ORIGIN,
+    ),
+    key=("activity", "minute"),
+    sort=("activity", "minute"),
+    known_at="before the session's first snapshot, from sessions strictly before it",
+)
+
 UNIVERSE = Table(
     name="universe",
     description="Optionable underlyings of a session, the most liquid first: tier, activity, watch lists, cadence.",
@@ -171,7 +204,7 @@ SNAPSHOT_LOG = Table(
         Column("reason", pl.String, "Why it is late, partial, failed or skipped.", nullable=True),
         Column("due_at", UTC_TIME, "When it could first be taken: snapshot + the vendor's delay."),
         Column("useful_until", UTC_TIME, "After this moment it is not taken any more."),
-        Column("started_at", UTC_TIME, "When its first pass began.", nullable=True),
+        Column("started_at", UTC_TIME, "When its last pass began.", nullable=True),
         Column("finished_at", UTC_TIME, "When its pass ended.", nullable=True),
         Column("scored_at", UTC_TIME, "When its events were scored and published.", nullable=True),
         Column("attempts", pl.Int16, "Passes begun.", "passes"),

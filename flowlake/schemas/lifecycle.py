@@ -125,5 +125,5 @@ KNOWN_EVENTS = Table(
     ),
     key=("underlying", "kind", "event_on"),
     sort=("underlying", "kind", "event_on"),
-    known_at="available_at: when it was known to us, at the latest the close of the session",
+    known_at="available_at: when it was known to us; only events announced by the close of the session appear",
 )

@@ -31,6 +31,8 @@ _CONTRACT = Parameter(
 )
 _RIGHT = Parameter("right", "choice", "Calls or puts.", choices=("C", "P"))
 _CONVICTIONS = (*(name for name, _ in CONVICTIONS), "NONE")
+_ALERT_STATUSES = ("new", "updated", "acknowledged", "snoozed", "expired")
+_NEWEST_FIRST = Order("session", True)
 _STATUSES = ("provisional", "confirmed", "withdrawn", "unclear")
 
 SESSIONS = Table(
@@ -110,26 +112,31 @@ def _about_the_lake() -> tuple[Listing, ...]:
 
 
 def _of_tables() -> tuple[Listing, ...]:
-    newest_first = Order("session", True)
+    minimum = Parameter("min_score", "number", "Lowest score.", minimum=1, maximum=10)
+    directions = Parameter("direction", "choice", "Direction.", choices=("bullish", "bearish", "neutral"))
+    event_filters = (
+        Filter(_UNDERLYING, "underlying"),
+        Filter(minimum, "score", ">="),
+        Filter(Parameter("conviction", "choices", "Convictions.", choices=_CONVICTIONS), "conviction", "in"),
+        Filter(directions, "direction"),
+        Filter(Parameter("status", "choices", "Newest status.", choices=_STATUSES), "status", "in"),
+    )
+    chain_filters = (
+        Filter(replace(_UNDERLYING, required=True), "underlying"),
+        Filter(Parameter("expiration", "date", "Expiration date."), "expiration"),
+        Filter(_RIGHT, "right"),
+        Filter(Parameter("min_volume", "integer", "Fewest contracts traded.", minimum=0), "volume", ">="),
+    )
+    alert_status = Parameter("status", "choices", "Where the alert stands.", choices=_ALERT_STATUSES)
+    level = Parameter("level", "choice", "Conviction level.", choices=_CONVICTIONS[:-1])
     return (
         Listing(
             "events",
             f"{PREFIX}/events",
             "Scored events, newest session first, the most unusual first",
             table("scored_events"),
-            (newest_first, Order("rank")),
-            filters=(
-                Filter(_UNDERLYING, "underlying"),
-                Filter(Parameter("min_score", "number", "Lowest score.", minimum=1, maximum=10), "score", ">="),
-                Filter(
-                    Parameter("conviction", "choices", "Convictions.", choices=_CONVICTIONS), "conviction", "in"
-                ),
-                Filter(
-                    Parameter("direction", "choice", "Direction.", choices=("bullish", "bearish", "neutral")),
-                    "direction",
-                ),
-                Filter(Parameter("status", "choices", "Newest status.", choices=_STATUSES), "status", "in"),
-            ),
+            (_NEWEST_FIRST, Order("rank")),
+            filters=event_filters,
             sessions="range",
             left_out=("factors", "contracts"),
             source=events_with_status,
@@ -140,43 +147,82 @@ def _of_tables() -> tuple[Listing, ...]:
             f"{PREFIX}/chains",
             "One underlying's chain of one session, by expiration, strike and right",
             table("option_chains"),
-            (Order("session"), *(Order(column) for column in table("option_chains").sort)),
-            filters=(
-                Filter(_required(_UNDERLYING), "underlying"),
-                Filter(Parameter("expiration", "date", "Expiration date."), "expiration"),
-                Filter(_RIGHT, "right"),
-                Filter(Parameter("min_volume", "integer", "Fewest contracts traded.", minimum=0), "volume", ">="),
-            ),
+            (Order("session"), *map(Order, table("option_chains").sort)),
+            filters=chain_filters,
             sessions="one",
         ),
         Listing(
             "contract_history",
             f"{PREFIX}/contracts/{{contract}}/history",
-            "One contract over the kept sessions",
+            "One contract over the kept sessions, oldest first",
             table("option_chains"),
             (Order("session"),),
             filters=(Filter(_CONTRACT, "contract"),),
             sessions="range",
         ),
         Listing(
-            "signals",
-            f"{PREFIX}/signals",
-            "Insider signals by ticker, as known at the close of the session",
-            table("insider_signals"),
-            (newest_first, Order("ticker")),
-            filters=(Filter(_TICKER, "ticker"),),
+            "alerts",
+            f"{PREFIX}/alerts",
+            "Alerts and where they stand, newest session first, the highest score first",
+            table("alerts"),
+            (_NEWEST_FIRST, Order("score", True), Order("alert_id")),
+            filters=(Filter(_UNDERLYING, "underlying"), Filter(alert_status, "status", "in")),
             sessions="range",
+        ),
+        _by_session("features", "Options-flow features by underlying", "options_flow_features", _UNDERLYING),
+        _by_session("signals", "Insider signals by ticker, as known at the close", "insider_signals", _TICKER),
+        _by_session("outcomes", "What followed earlier events", "event_outcomes", _UNDERLYING),
+        _by_session("calibration", "Alarms promised and alarms seen, by conviction level", "calibration", level),
+        _by_session("incidents", "Incidents of the data itself", "data_incidents"),
+        _by_snapshot("events", "Events of a moment of the session", "intraday_scored_events", *event_filters[:-1]),
+        _by_snapshot("chains", "One underlying's chain at a moment", "intraday_chains", *chain_filters),
+        _by_snapshot(
+            "features",
+            "Features at a moment of the session",
+            "intraday_flow_features",
+            Filter(_UNDERLYING, "underlying"),
         ),
         Listing(
-            "outcomes",
-            f"{PREFIX}/outcomes",
-            "What followed earlier events, by the session that made it known",
-            table("event_outcomes"),
-            (newest_first, *(Order(column) for column in table("event_outcomes").sort)),
-            filters=(Filter(_UNDERLYING, "underlying"),),
-            sessions="range",
+            "feature_definitions",
+            f"{PREFIX}/feature-definitions",
+            "What each feature means, its unit, source and window",
+            table("feature_definitions"),
+            tuple(map(Order, table("feature_definitions").sort)),
         ),
-    )  # fmt: skip
+    )
+
+
+def _by_session(name: str, summary: str, of_table: str, *parameters: Parameter) -> Listing:
+    declared = table(of_table)
+    return Listing(
+        name,
+        f"{PREFIX}/{name}",
+        f"{summary}, newest session first",
+        declared,
+        (_NEWEST_FIRST, *map(Order, _row_order(declared))),
+        filters=tuple(Filter(parameter, parameter.name) for parameter in parameters),
+        sessions="range",
+    )
+
+
+def _row_order(declared: Table) -> tuple[str, ...]:
+    """The order on disk, or by key where that has nulls: no row comes after a null."""
+    nullable = {column.name for column in declared.columns if column.nullable}
+    return declared.key if nullable & set(declared.sort) else declared.sort
+
+
+def _by_snapshot(name: str, summary: str, of_table: str, *filters: Filter) -> Listing:
+    declared = table(of_table)
+    return Listing(
+        f"intraday_{name}",
+        f"{PREFIX}/intraday/{name}",
+        f"{summary} (New York time names the snapshot)",
+        declared,
+        tuple(map(Order, declared.sort)),
+        filters=filters,
+        sessions="snapshot",
+        left_out=tuple(c for c in ("factors", "contracts") if c in declared.schema),
+    )
 
 
 def events_with_status(state: State, partitions: Sequence[str]) -> pl.LazyFrame:
@@ -242,7 +288,3 @@ def _events_reads(state: State, partitions: Sequence[str]) -> list[tuple[str, st
 def _everything(state: State, _: Sequence[str]) -> list[tuple[str, str]]:
     published = state.manifest.published
     return [(name, partition) for name in sorted(published) for partition in sorted(published[name])]
-
-
-def _required(parameter: Parameter) -> Parameter:
-    return replace(parameter, required=True)

@@ -40,6 +40,9 @@ from flowlake.sources.transport import Transport
 
 PAGE_LIMIT = 250
 BATCH_ROWS = 8_192
+BATCH_SECONDS = 2.0
+"""A batch of chains is turned into a frame, and handed on, at so many rows or after so long."""
+
 REFUSALS_THAT_MEAN_THE_PLAN = 16
 """So many chains refused and none served: the plan lacks snapshots, asking for the others is pointless."""
 
@@ -191,6 +194,7 @@ class ChainReader:
         self._rejected: list[dict[str, Any]] = []
         self._batch: list[_Chain] = []
         self._batch_rows = 0
+        self._flushed_at = transport.timing.monotonic()
         self._duplicates = 0
         self._unknown: Counter[str] = Counter()
         self._ended: list[_Chain] = []
@@ -341,7 +345,8 @@ class ChainReader:
         self._totals.update(pages=chain.page_count, rows=chain.row_count, failed=int(status == "failed"))
         self._batch.append(chain)
         self._batch_rows += chain.row_count
-        if self._batch_rows >= BATCH_ROWS:
+        is_old = self._transport.timing.monotonic() - self._flushed_at >= BATCH_SECONDS
+        if self._batch_rows >= BATCH_ROWS or is_old:
             self._flush()
         if on_progress is not None:
             totals = self._totals
@@ -361,6 +366,7 @@ class ChainReader:
         for chain in batch:
             chain.restart()
         self._batch, self._batch_rows = [], 0
+        self._flushed_at = self._transport.timing.monotonic()
         for underlying, each in kept:
             self._unknown.update(each.page.unknown_fields)
             rejected.extend(

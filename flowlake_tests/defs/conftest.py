@@ -45,6 +45,8 @@ def environment(server: SandboxServer, underlyings: str, folder: Path) -> dict[s
         "FLOWLAKE_MARKET__UNDERLYINGS": underlyings,
         "FLOWLAKE_DATA_DIR": str(folder / "data"),
         "FLOWLAKE_REPORTS_DIR": str(folder / "reports"),
+        # Great Expectations takes seconds to import in every process; its own tests switch it on.
+        "FLOWLAKE_QUALITY__SUITES": "false",
     }
 
 

@@ -134,3 +134,30 @@ def test_analysts_see_both_snapshots_with_all_their_tables(folder: Path):
         status = con.execute("SELECT status FROM snapshot_log ORDER BY snapshot").fetchall()
     assert {"intraday_chains", "intraday_scored_events", "intraday_day_over_day"} <= {name for (name,) in seen}
     assert status == [("taken",)] * 4
+
+
+def test_the_closing_snapshot_becomes_the_end_of_day_record_without_asking_again(
+    folder: Path, market_server: SandboxServer, small_underlyings: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+):
+    tables = ("raw_stock_snapshots", "raw_option_snapshots", "raw_quarantine", "snapshot_coverage", "option_chains")
+    for name, value in environment(market_server, small_underlyings, folder).items():
+        monkeypatch.setenv(name, value)
+    closing = f"{SESSION}-16:00"
+    with dg.DagsterInstance.ephemeral() as instance:
+        set_clock(monkeypatch, calendar.session_close(SESSION) + calendar.CLOSING_WAIT + DELAY)
+        assert take(instance, closing).success
+        asked = [seen.path for seen in market_server.requests].count
+        before = sum(map(asked, {f"/v3/snapshot/options/{name}" for name in small_underlyings.split(",")}))
+        done = end_of_day(instance, SESSION, SESSION)
+        assert done.succeeded, done.failures
+        asked = [seen.path for seen in market_server.requests].count
+        after = sum(map(asked, {f"/v3/snapshot/options/{name}" for name in small_underlyings.split(",")}))
+    assert after == before
+    lake = Lake.open(folder / "data")
+    taken_over = {name: lake.digests()[name][str(SESSION)] for name in tables}
+    with lake.commit("test") as transaction:
+        transaction.remove("intraday_option_snapshots", closing)
+    with dg.DagsterInstance.ephemeral() as instance:
+        done = end_of_day(instance, SESSION, SESSION)
+        assert done.succeeded, done.failures
+    assert {name: lake.digests()[name][str(SESSION)] for name in tables} == taken_over

@@ -85,12 +85,76 @@ def test_events_are_ranked_and_their_factors_add_up(finished: tuple[Path, RunRes
 
 def test_each_session_has_its_page_and_is_in_the_duckdb_file(finished: tuple[Path, RunResult]):
     folder, _ = finished
-    assert sorted(page.name for page in (folder / "reports").glob("*.html")) == [
-        f"daily-{day}.html" for day in SESSIONS
-    ]
+    pages = {page.name for page in (folder / "reports").glob("*.html") if not page.name.startswith("ticker-")}
+    daily = {f"daily-{day}.html" for day in SESSIONS}
+    assert pages == daily | {f"data-docs-{day}.html" for day in SESSIONS} | {
+        "index.html",
+        "market.html",
+        "monitor-SPX.html",
+        "history.html",
+    }
     connection = connect(folder / "data")
     counted = connection.sql("SELECT session, count(*) FROM option_chains GROUP BY session ORDER BY session").fetchall()
     assert [row[0] for row in counted] == SESSIONS
+
+
+def test_the_morning_says_of_every_event_whether_it_was_held(finished: tuple[Path, RunResult]):
+    lake = Lake.open(finished[0] / "data")
+    events, status = (lake.scan(name).collect() for name in ("scored_events", "event_status"))
+    due = events.filter(pl.col("session") < SESSIONS[-1])
+    assert due.height > 0
+    assert set(status["event_id"]) == set(due["event_id"])
+    both = status.join(due.select("event_id", lines=pl.col("contracts").list.len()), on="event_id")
+    without_lines = both.filter(pl.col("lines") == 0)["reason"].unique().to_list()
+    assert without_lines in ([], ["the leading lines did not trade"])
+    assert both.filter(pl.col("lines") > 0, pl.col("known_share") == 1.0).height > 0
+    assert both.filter(pl.col("status") != "unclear").height > 0
+    shown = (
+        connect(finished[0] / "data").sql(f"SELECT event_id, status, oi_change FROM events_on('{SESSIONS[-2]}')").pl()
+    )
+    mine = status.filter(pl.col("event_session") == SESSIONS[-2]).select("event_id", "status", "oi_change")
+    assert mine.height > 0
+    assert shown.sort("event_id").equals(mine.sort("event_id"))
+
+
+def test_promised_and_observed_alarms_are_counted_where_sessions_were_ranked(finished: tuple[Path, RunResult]):
+    lake = Lake.open(finished[0] / "data")
+    rows = lake.read("calibration", SESSIONS[-1].isoformat()).filter(pl.col("activity") == "all")
+    events = lake.scan("scored_events").collect()
+    ranked = events.group_by("session").agg(pl.col("universe").first())
+    assert rows["sessions"].unique().to_list() == [ranked.height]
+    assert rows["judged"].unique().to_list() == [ranked["universe"].sum()]
+    low = rows.filter(pl.col("level") == "LOW").row(0, named=True)
+    assert low["observed"] == events.filter(pl.col("conviction") != "NONE").height
+    assert lake.read("calibration", SESSIONS[0].isoformat()).is_empty()
+    assert lake.read("rule_alarms", SESSIONS[-1].isoformat())["kind"].unique().sort().to_list() == [
+        "conviction",
+        "threshold",
+    ]
+
+
+def test_events_computed_again_fetch_nothing_and_change_no_byte(
+    finished: tuple[Path, RunResult],
+    market_server: SandboxServer,
+    small_underlyings: str,
+    instance: dg.DagsterInstance,
+    monkeypatch: pytest.MonkeyPatch,
+):
+    from flowlake.settings import get_settings
+    from flowlake_tests.defs.conftest import environment
+
+    for name, value in environment(market_server, small_underlyings, finished[0]).items():
+        monkeypatch.setenv(name, value)
+    get_settings.cache_clear()
+    lake, seen = Lake.open(finished[0] / "data"), market_server.request_count
+    before = lake.digests()
+    again = run_sessions(instance, "events", SESSIONS[0], SESSIONS[-1], keep_existing=False, log_level="WARNING")
+    get_settings.cache_clear()
+    assert again.succeeded, again.failures
+    assert market_server.request_count == seen
+    assert lake.digests() == before
+    assert "detection" in again.seconds
+    assert "option_chains" not in again.seconds
 
 
 def test_running_a_session_again_changes_no_byte(pipeline: Path, instance: dg.DagsterInstance):

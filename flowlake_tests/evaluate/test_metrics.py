@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from flowlake.detect.calibration import poisson_interval
 from flowlake.detect.scoring import CONVICTIONS, FULL_UNIVERSE
 from flowlake.evaluate import metrics
 
@@ -34,8 +35,8 @@ def test_wilsons_interval_agrees_with_the_textbook():
 
 def test_poisson_intervals_agree_with_the_textbook():
     # Garwood 1936: 0 observed, 0 to 3.689; 10 observed, 4.795 to 18.390.
-    assert metrics.poisson_interval(0) == pytest.approx((0.0, 3.689), abs=1e-3)
-    assert metrics.poisson_interval(10) == pytest.approx((4.795, 18.390), abs=1e-3)
+    assert poisson_interval(0) == pytest.approx((0.0, 3.689), abs=1e-3)
+    assert poisson_interval(10) == pytest.approx((4.795, 18.390), abs=1e-3)
 
 
 def test_recall_counts_an_episode_once_for_each_budget_it_fits():

@@ -49,7 +49,8 @@ def test_every_macro_of_the_declared_tables_can_be_called(tmp_path: Path):
         assert ("chain",) in names
         assert connection.sql("FROM chain('AAPL', '2026-06-01')").columns == TABLES["option_chains"].schema.names()
         assert connection.sql("FROM contract_history('O:AAPL260619C00200000')").fetchall() == []
-        assert connection.sql("FROM events_on('2026-06-01')").columns == TABLES["scored_events"].schema.names()
+        columns = connection.sql("FROM events_on('2026-06-01')").columns
+        assert columns == [*TABLES["scored_events"].schema, "oi_change", "oi_confirmation", "status_explanation"]
 
 
 def test_commits_stay_unseen_until_they_are_published_together(lake: Lake):

@@ -64,7 +64,7 @@ def market(underlyings: int, contracts: int, *, seed: int = 0, session: date = S
             "day_volume": float(rng.integers(1, 2000)),
             "day_close": float(rng.integers(1, 2000)) / 100,
             "open_interest": float(rng.integers(100, 5000)),
-            "implied_volatility": 0.4,
+            "implied_volatility": round(float(rng.uniform(0.2, 0.6)), 4),
             "underlying_price": 100.0 + float(rng.integers(-5, 5)),
             **dict.fromkeys(("day_updated_at", "quote_at", "underlying_at", "observed_at", "available_at"), at),
         }

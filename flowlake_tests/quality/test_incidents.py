@@ -39,7 +39,7 @@ def test_two_different_sessions_raise_nothing(before, today):
     for now, then in ((today, before), (chains(today), chains(before, YESTERDAYS_SESSION))):
         outcomes = incidents.compare_sessions(now, then, session=SESSION, min_coverage=0.95)
         assert [outcome.name for outcome in outcomes if not outcome.passed] == []
-        assert len(outcomes) == 7
+        assert len(outcomes) == 10
 
 
 def test_a_copy_of_yesterday_blocks_in_raw_rows_and_in_chains(before):
@@ -138,7 +138,10 @@ def test_placeholder_volatilities_warn_and_absent_ones_do_not(today):
 
     assert [(o.passed, o.violations) for o in outcomes(0.0)] == [(False, 200)] * 2
     assert [(o.passed, o.rows) for o in outcomes(None)] == [(True, 0)] * 2
-    assert [(o.passed, o.rows) for o in outcomes(0.4)] == [(True, 200)] * 2
+    assert [(o.passed, o.violations) for o in outcomes(0.4)] == [(False, 200)] * 2
+    assert [(o.passed, o.rows) for o in map(incidents.placeholder_volatility, (today, chains(today)))] == [
+        (True, 200)
+    ] * 2
 
 
 def after_split(raw: pl.DataFrame, factor: float) -> pl.DataFrame:

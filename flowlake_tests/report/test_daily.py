@@ -4,121 +4,17 @@ from __future__ import annotations
 
 import re
 from datetime import date
-from html.parser import HTMLParser
-from typing import Any
 
 import polars as pl
 import pytest
 
-from flowlake.report.daily import DailyReport, QualityNote, conviction_counts, render_daily
+from flowlake.report.daily import QualityNote, conviction_counts, render_daily
 from flowlake.report.html import compact
 from flowlake.schemas import table
 from flowlake_tests.factories import SESSION, frame
+from flowlake_tests.report.examples import HOSTILE, Tags, event, report
 
-HOSTILE = "<script>alert(1)</script>\"'&\u202eABC" + "W" * 200
-
-
-class Tags(HTMLParser):
-    """Counts elements and fails on nothing: enough to see what a browser would build."""
-
-    def __init__(self, html: str) -> None:
-        super().__init__()
-        self.seen: list[tuple[str, dict[str, str | None]]] = []
-        self.feed(html)
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.seen.append((tag, dict(attrs)))
-
-    def count(self, tag: str, kind: str | None = None) -> int:
-        return sum(
-            1 for name, attrs in self.seen if name == tag and (kind is None or kind in (attrs.get("class") or ""))
-        )
-
-
-def event(rank: int, underlying: str = "ABC", **more: object) -> dict:
-    contract = f"O:{underlying}260619C00100000"
-    return {
-        "rank": rank,
-        "underlying": f"{underlying}{rank}" if rank > 1 else underlying,
-        "event_id": f"e{rank}",
-        "score": 8.5,
-        "conviction": "HIGH",
-        "direction": "bullish",
-        "right": "C",
-        "llr_total": 3.5,
-        "p_value": 1e-4,
-        "q_value": 0.01,
-        "universe": 6000,
-        "expected_false_alarms_per_day": 0.6,
-        "status": "provisional",
-        "algorithms": ["volume", "multi_strike"],
-        "factors": [
-            {"factor": "volume_surprise", "value": 9.0, "contribution": 3.0, "text": "traded 40 times its usual"},
-            {"factor": "quietness", "value": -0.2, "contribution": 0.5, "text": "the stock hardly moved"},
-        ],
-        "contracts": [
-            {
-                "contract_id": 1,
-                "contract": contract,
-                "expiration": date(2026, 6, 19),
-                "strike": 100.0,
-                "right": "C",
-                "volume": 4000,
-                "open_interest": 250,
-                "expected": 12.5,
-                "p_value": 1e-5,
-                "price": 0.85,
-                "delta": 0.22,
-                "implied_volatility": 0.41,
-                "dte": 18,
-                "premium_usd": 340_000.0,
-            }
-        ],
-        "annotations": [],
-        "volume": 4200,
-        "explanation": "One call line traded far above its history.",
-        **more,
-    }
-
-
-def chain_row(underlying: str, strike: float, right: str, volume: int, open_interest: int | None) -> dict:
-    return {
-        "underlying": underlying,
-        "contract": f"O:{underlying}260619{right}{round(strike * 1000):08d}",
-        "expiration": date(2026, 6, 19),
-        "strike": strike,
-        "right": right,
-        "multiplier": 100.0,
-        "volume": volume,
-        "open_interest": open_interest,
-        "price": 1.0,
-        "origin": "simulated",
-    }
-
-
-def surface_row(underlying: str, days: int) -> dict:
-    skew = {"risk_reversal_25": -0.03, "butterfly_25": 0.01}
-    return {"underlying": underlying, "tenor_days": days, "atm_volatility": 0.6 - days / 300, **skew}
-
-
-def report(events: list[dict], underlying: str = "ABC", **more: Any) -> DailyReport:
-    chain = [
-        chain_row(underlying, 95.0, "P", 10, 500),
-        chain_row(underlying, 100.0, "C", 4000, 250),
-        chain_row(underlying, 105.0, "C", 0, None),
-    ]
-    chain = [row | {"contract_id": number} for number, row in enumerate(chain)]
-    fields: dict[str, Any] = {
-        "session": SESSION,
-        "events": frame(table("scored_events"), events),
-        "chains": frame(table("option_chains"), chain),
-        "outcomes": table("event_outcomes").empty(),
-        "surface": frame(table("iv_surface"), [surface_row(underlying, days) for days in (7, 30, 60, 90)]),
-        "coverage": frame(table("snapshot_coverage"), [{"underlying": underlying, "status": "complete"}]),
-        "quality": [QualityNote("option_chains", "bid_not_above_ask", True, "ERROR", "bid <= ask", 0)],
-        "quarantined": 0,
-    }
-    return DailyReport(**(fields | more))
+AFTER = date(2026, 6, 2)
 
 
 def test_an_empty_day_says_that_nothing_was_unusual():
@@ -205,3 +101,42 @@ def test_a_chain_in_which_nothing_traded_has_no_picture():
     silent = quiet.chains.with_columns(volume=pl.lit(0, pl.Int32))
     html = render_daily(report([event(1, contracts=[])], chains=silent))
     assert "No contract of this chain traded" in html
+
+
+def test_an_event_shows_what_next_mornings_open_interest_said_of_it():
+    told = {
+        "event_id": "e1",
+        "status": "withdrawn",
+        "explanation": "The lines were closed overnight.",
+        "session": AFTER,
+    }
+    html = render_daily(report([event(1)], statuses=frame(table("event_status"), [told])))
+    assert "The lines were closed overnight." in html
+    assert "withdrawn" in html
+
+
+def test_the_verdict_on_the_session_before_is_listed_apart():
+    told = {"event_id": "old", "underlying": "OLD", "conviction": "HIGH", "status": "confirmed", "session": SESSION}
+    html = render_daily(report([event(1)], statuses=frame(table("event_status"), [told])))
+    assert "the events of the session before" in html
+    assert "OLD" in html
+
+
+def test_insiders_stand_beside_the_event_and_are_said_not_to_score():
+    trade = {"event_id": "e1", "transaction_class": "open_market_purchase", "owners": 2, "transactions": 3}
+    html = render_daily(report([event(1)], insiders=frame(table("event_insiders"), [trade])))
+    assert "open market purchase" in html
+    assert "they never enter a score" in html
+
+
+def test_data_incidents_are_named_with_what_was_seen_and_demanded():
+    incident = {"table": "option_chains", "rule": "stale_copy", "severity": "ERROR", "observed": "equals yesterday"}
+    html = render_daily(report([], incidents=frame(table("data_incidents"), [incident])))
+    assert "stale copy" in html
+    assert "equals yesterday" in html
+
+
+def test_only_names_that_have_a_page_are_linked_to_it():
+    html = render_daily(report([event(1), event(2, conviction="NONE")]))
+    assert 'href="ticker-ABC.html"' in html
+    assert 'href="ticker-ABC2.html"' not in html

@@ -11,7 +11,7 @@ import pytest
 from flowlake.lake import Lake
 from flowlake.serve.server import LakeServer
 from flowlake.settings import Settings
-from flowlake_tests.serve.small_lake import fill
+from flowlake_tests.small_lake import fill
 
 
 @pytest.fixture(scope="session")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import httpx
 
-from flowlake_tests.serve.small_lake import SESSIONS
+from flowlake_tests.small_lake import SESSIONS
 
 
 def test_health_says_how_new_the_lake_is(client: httpx.Client):

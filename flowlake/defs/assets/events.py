@@ -10,6 +10,7 @@ import polars as pl
 from flowlake.defs.partitions import through_today, trailing
 from flowlake.defs.session_asset import Frames, Step, session_asset, session_assets
 from flowlake.detect.day_over_day import HISTORY_COLUMNS, day_over_day, volume_bins
+from flowlake.detect.known_events import reasons
 from flowlake.detect.pipeline import CALIBRATION_SESSIONS, detect_session
 from flowlake.detect.pre_move import HORIZONS, event_outcomes, event_sessions
 from flowlake.schemas.detection import (
@@ -43,9 +44,9 @@ def _convictions(step: Step, frames: Frames) -> dict[str, Any]:
     "detection",
     {
         CALIBRATION_BINS: _CHAIN,
-        TICKER_STATISTICS: [*_CHAIN, *_CALIBRATION],
+        TICKER_STATISTICS: [*_CHAIN, *_CALIBRATION, "known_events"],
         **{table: [*_CHAIN, *_CALIBRATION] for table in _ALGORITHMS},
-        SCORED_EVENTS: [*_CALIBRATION, *(table.name for table in _ALGORITHMS)],
+        SCORED_EVENTS: [*_CALIBRATION, "known_events", *(table.name for table in _ALGORITHMS)],
     },
     group="events",
     kinds={"polars", "parquet"},
@@ -53,13 +54,15 @@ def _convictions(step: Step, frames: Frames) -> dict[str, Any]:
 )
 def detection(step: Step) -> Frames:
     """The algorithms share one scan of the chain; the null of each is what trailing sessions recorded."""
+    chains = step.read("option_chains")
     found = detect_session(
         step.session,
-        step.read("option_chains"),
+        chains,
         step.read("contract_baselines"),
         step.read("ticker_baselines"),
         step.trailing("calibration_bins", CALIBRATION_SESSIONS).collect(),
         step.trailing("ticker_statistics", CALIBRATION_SESSIONS).collect(),
+        known=reasons(step.read("known_events"), chains["underlying"], step.market.settings.known_events),
     )
     return found.tables()
 

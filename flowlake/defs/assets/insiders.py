@@ -9,8 +9,9 @@ import polars as pl
 
 from flowlake import calendar
 from flowlake.defs.intake import FilingsFailed, Intake, missing_from_lake, take_in_day, take_in_quarter
+from flowlake.defs.quality import table_checks
 from flowlake.defs.resources import LakeResource
-from flowlake.defs.session_asset import OWNERS, Frames, Step, column_schema, preview, session_asset
+from flowlake.defs.session_asset import OWNERS, Frames, Step, declared_metadata, preview, session_asset
 from flowlake.insiders.congress import Chamber, merge_disclosures, normalise_disclosures
 from flowlake.insiders.prices import MARKET, STALE_DAYS
 from flowlake.insiders.signals import Windows, event_insiders, insider_signals
@@ -18,7 +19,6 @@ from flowlake.insiders.tables import FILING_TABLES
 from flowlake.insiders.trades import build_trades
 from flowlake.lake import Lake
 from flowlake.lake.paths import UNPARTITIONED
-from flowlake.schemas import Table
 from flowlake.schemas.insiders import CONGRESS_TRADES, EVENT_INSIDERS, INSIDER_FILINGS, INSIDER_SIGNALS, INSIDER_TRADES
 from flowlake.settings import get_settings
 from flowlake.sources.congress import fetch_disclosures
@@ -58,10 +58,6 @@ def origin() -> str:
     return "vendor" if get_settings().edgar.base_url.startswith("https://www.sec.gov") else "simulated"
 
 
-def _declared(table: Table) -> dict[str, object]:
-    return {"dagster/column_schema": column_schema(table), "table": table.name, "known at": table.known_at}
-
-
 @dg.asset(
     name=INSIDER_FILINGS.name,
     partitions_def=FILING_DAYS,
@@ -72,7 +68,7 @@ def _declared(table: Table) -> dict[str, object]:
     pool=API,
     description=f"{INSIDER_FILINGS.description}\n\nAlso writes owners, transactions, holdings, footnotes, quarantine "
     "and the day's index. Filings in the lake are not fetched again: an interrupted run goes on where it was.",
-    metadata=_declared(INSIDER_FILINGS),
+    metadata=declared_metadata(INSIDER_FILINGS),
 )
 def insider_filings(context: dg.AssetExecutionContext, lake: LakeResource) -> None:
     """Take in the filings of each day of the run, from the day's index or, before it is published, from the feed."""
@@ -129,7 +125,7 @@ def insider_filings_reconciled(context: dg.AssetCheckExecutionContext, lake: Lak
     owners=OWNERS,
     kinds={"polars", "parquet"},
     description=INSIDER_TRADES.description,
-    metadata=_declared(INSIDER_TRADES),
+    metadata=declared_metadata(INSIDER_TRADES),
 )
 def insider_trades(context: dg.AssetExecutionContext, lake: LakeResource) -> None:
     """Trades of each day of the run, beside the history of their insiders and the market's prices.
@@ -221,7 +217,7 @@ def event_context(step: Step) -> Frames:
     owners=OWNERS,
     kinds={"congress", "parquet"},
     description=CONGRESS_TRADES.description,
-    metadata=_declared(CONGRESS_TRADES),
+    metadata=declared_metadata(CONGRESS_TRADES),
 )
 def congress_trades(context: dg.AssetExecutionContext, lake: LakeResource) -> dg.MaterializeResult:
     """Read the configured lists; what was seen before keeps the date on which it became known."""
@@ -373,7 +369,10 @@ def _market(store: Lake, first: date, last: date) -> pl.DataFrame:
 
 
 ASSETS = [insider_filings, insider_trades, signals, event_context, congress_trades]
-CHECKS = [insider_filings_reconciled]
+CHECKS = [
+    insider_filings_reconciled,
+    *(table_checks(name, FILING_DAYS) for name in (INSIDER_FILINGS.name, INSIDER_TRADES.name)),
+]
 JOBS = [insider_intake, insider_session, insider_bulk_backfill]
 SENSORS = [insider_filings_sensor]
 SCHEDULES = [insider_reconciliation_schedule, insider_session_schedule]

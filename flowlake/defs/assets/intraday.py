@@ -7,6 +7,7 @@ import dagster as dg
 import polars as pl
 
 from flowlake.defs import passes
+from flowlake.defs.assets.events import kept_flags
 from flowlake.defs.assets.market import KINDS, same_origin
 from flowlake.defs.partitions import SNAPSHOTS
 from flowlake.defs.resources import LakeResource, MarketResource
@@ -19,9 +20,9 @@ from flowlake.defs.session_asset import (
     session_asset,
     session_assets,
 )
-from flowlake.detect import baselines
 from flowlake.detect.day_over_day import aligned_poll, intraday_flags
-from flowlake.detect.pipeline import CALIBRATION_SESSIONS, detect_session
+from flowlake.detect.intraday import History, detect_snapshot
+from flowlake.detect.pipeline import CALIBRATION_SESSIONS
 from flowlake.intraday.plan import snapshot_of
 from flowlake.options.chains import build_chains
 from flowlake.schemas.intraday import (
@@ -39,16 +40,19 @@ from flowlake.schemas.intraday import (
     INTRADAY_STOCK_SNAPSHOTS,
     INTRADAY_TICKER_STATISTICS,
     UNIVERSE,
+    VOLUME_PROFILE,
 )
 from flowlake.schemas.monitor import INTRADAY_DAY_OVER_DAY, MONITOR_POLLS, MONITOR_VOLUME_BINS
 from flowlake.schemas.options import CONTRACTS
 
-OF_SESSION = ("contracts", "universe", "intraday_corporate_actions", "snapshot_log")
-"""Tables by session that a snapshot brings along when it is published."""
-
 
 @session_asset(
-    UNIVERSE, also=(INTRADAY_CORPORATE_ACTIONS,), group="intraday", kinds=KINDS, cadence=BEFORE_OPEN, publish=True
+    UNIVERSE,
+    also=(INTRADAY_CORPORATE_ACTIONS, VOLUME_PROFILE),
+    group="intraday",
+    kinds=KINDS,
+    cadence=BEFORE_OPEN,
+    publish=True,
 )
 def universe(step: Step) -> Frames:
     """Made before the open; a pass that finds none makes it first."""
@@ -132,24 +136,25 @@ _CHAIN = ["intraday_chains", dg.AssetDep("option_chains")]
 )
 def intraday_detection(step: Step) -> Frames:
     """The algorithms and the day-over-day monitor share one scan of the chain and one set of baselines."""
-    chains, actions = step.read("intraday_chains").drop("snapshot"), step.read("intraday_corporate_actions")
-    history = step.earlier("option_chains", baselines.LONGEST)
-    normal = baselines.contract_baselines(step.session, chains, history, actions)
-    found = detect_session(
-        step.session,
+    chains = step.read("intraday_chains").drop("snapshot")
+    normal, usual = passes.ensure_baselines(step, chains, step.read("intraday_corporate_actions"))
+    found = detect_snapshot(
+        step.snapshot.at,
         chains,
         normal,
-        baselines.ticker_baselines(step.session, chains, history, actions),
-        step.trailing("calibration_bins", CALIBRATION_SESSIONS).collect(),
-        step.trailing("ticker_statistics", CALIBRATION_SESSIONS).collect(),
-    ).tables()
-    kept = ("calibration_bins", "ticker_statistics")
-    timed = ("anomalies_volume", "anomalies_multi_strike", "anomalies_low_volume", "scored_events")
-    return {
-        **{f"intraday_{name}": found[name] for name in kept},
-        **{f"intraday_{name}": passes.at_moment(found[name], step.snapshot) for name in timed},
-        **_monitor(step, chains, normal),
-    }
+        usual,
+        step.read("volume_profile"),
+        History(
+            step.same_time("intraday_calibration_bins", CALIBRATION_SESSIONS).collect(),
+            step.same_time("intraday_ticker_statistics", CALIBRATION_SESSIONS).collect(),
+        ),
+        History(
+            step.trailing("calibration_bins", CALIBRATION_SESSIONS).collect(),
+            step.trailing("ticker_statistics", CALIBRATION_SESSIONS).collect(),
+        ),
+        step.market.settings.intraday_detection,
+    )
+    return {**found.tables(), **_monitor(step, chains, normal)}
 
 
 def _monitor(step: Step, chains: pl.DataFrame, normal: pl.DataFrame) -> Frames:
@@ -160,7 +165,8 @@ def _monitor(step: Step, chains: pl.DataFrame, normal: pl.DataFrame) -> Frames:
     earlier = None if nearest is None else (nearest, step.lake.read("intraday_chains", polls[nearest]))
     bins = step.same_time("monitor_volume_bins", settings.percentile_sessions)
     poll = intraday_flags(step.snapshot.at, chains, earlier, normal, settings, bins.collect(), first_day=not polls)
-    return {"intraday_day_over_day": poll.flags, "monitor_polls": poll.polls, "monitor_volume_bins": poll.bins}
+    flags = kept_flags(poll.flags, settings, step.log)
+    return {"intraday_day_over_day": flags, "monitor_polls": poll.polls, "monitor_volume_bins": poll.bins}
 
 
 @dg.asset(
@@ -180,10 +186,7 @@ def intraday_catalog(context: dg.AssetExecutionContext, lake: LakeResource, mark
     store, settings = lake.open(), market.settings
     for key in sorted(context.partition_keys):
         snapshot = snapshot_of(key, settings.intraday, timedelta(minutes=settings.api.delay_minutes))
-        with store.commit(context.run_id, exclusive=True) as transaction:
-            transaction.publish([key])
-            transaction.publish([key[:10]], OF_SESSION)
-        status = passes.finish(store, context.run_id, snapshot, market.now(), settings.market.min_coverage)
+        status = passes.publish(store, context.run_id, snapshot, market.now(), settings.market.min_coverage)
         context.add_asset_metadata({"status": status}, partition_key=key)
         context.log.info(f"snapshot {key} is {status} and published")
 

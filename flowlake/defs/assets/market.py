@@ -6,6 +6,7 @@ from typing import Any
 
 import polars as pl
 
+from flowlake.defs import passes
 from flowlake.defs.session_asset import Frames, Step, session_asset
 from flowlake.schemas.market import (
     CORPORATE_ACTIONS,
@@ -40,7 +41,12 @@ def same_origin(step: Step, frame: pl.DataFrame) -> pl.DataFrame:
 
 @session_asset(RAW_STOCK_SNAPSHOTS, group="market", kinds=KINDS, pool=API)
 def raw_stock_snapshots(step: Step) -> Frames:
-    """A session whose snapshot was missed, or cleared overnight, is filled from the vendor's daily bars."""
+    """The closing intraday snapshot where there is a whole one, else the vendor is asked.
+
+    A session whose snapshot was missed, or cleared overnight, is filled from the vendor's daily bars.
+    """
+    if closing := passes.closing_record(step):
+        return {"raw_stock_snapshots": same_origin(step, closing["raw_stock_snapshots"])}
     with step.market.client() as client:
         if step.market.stocks_are_reset(step.session):
             stocks = stocks_of_past_session(client, step.session)
@@ -71,11 +77,15 @@ def _pass_figures(step: Step, frames: Frames) -> dict[str, Any]:
     metadata=_pass_figures,
 )
 def raw_option_snapshots(step: Step) -> Frames:
-    """One pass over every optionable underlying.
+    """The closing intraday snapshot where there is a whole one, else one pass over every optionable underlying.
 
     The vendor has no history of snapshots: for a past session whose pass was missed, daily bars of the contracts then
     listed are fetched instead (volume and close, no open interest).
     """
+    if closing := passes.closing_record(step):
+        step.log.info(f"{step.session}: the closing snapshot becomes the end-of-day record")
+        frames = {name: frame for name, frame in closing.items() if name != "raw_stock_snapshots"}
+        return frames | {"raw_option_bars": RAW_OPTION_BARS.empty()}
     with step.market.client() as client:
         underlyings = step.market.underlyings(client, step.session)
         try:

@@ -1,8 +1,10 @@
-"""Asset checks between the stages: the rules of `flowlake.quality`, blocking where they must be."""
+"""Asset checks between the stages: the rules of `flowlake.quality`, blocking where they must be, and suites beside."""
 
 from __future__ import annotations
 
-from flowlake.defs.quality import table_checks
+from flowlake.defs.checks.timeliness import timeliness_checks
+from flowlake.defs.quality import suite_check, table_checks
+from flowlake.quality.suites import SUITES
 
 CHECKED_TABLES = (
     "raw_stock_snapshots",
@@ -12,9 +14,28 @@ CHECKED_TABLES = (
     "iv_surface",
     "contract_baselines",
     "ticker_baselines",
+    "calibration_bins",
+    "ticker_statistics",
+    "anomalies_volume",
+    "anomalies_open_interest",
+    "anomalies_multi_strike",
+    "anomalies_low_volume",
+    "anomalies_day_over_day",
     "scored_events",
     "event_outcomes",
+    "event_status",
+    "known_events",
+    "calibration",
+    "rule_alarms",
 )
-"""Tables whose session is checked before what is downstream may run."""
+"""Tables whose session is checked before what is downstream may run; a new table needs a line here."""
 
-CHECKS = [table_checks(name) for name in CHECKED_TABLES]
+ALSO_CHECKED = ("insider_signals", "event_insiders")
+"""Session tables checked the same way that the end-of-day run does not make."""
+
+CHECKS = [
+    *(table_checks(name) for name in (*CHECKED_TABLES, *ALSO_CHECKED)),
+    *(suite_check(name) for name in SUITES),
+    timeliness_checks,
+]
+"""Every check of session tables; those of filing dates are beside their assets."""

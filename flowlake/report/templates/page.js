@@ -1,7 +1,8 @@
 "use strict";
-// One script for all pages: theme, sorting, filters, tabs, refresh. Pages are complete without it.
+// One script for all pages: theme, sorting, filters, tabs, refresh, acknowledgement. Pages are complete without it.
 (() => {
   const root = document.documentElement;
+  const served = location.protocol.startsWith("http");
   // What people chose lives in the address after '#!', so that it survives a refresh and needs no storage.
   const chosen = new URLSearchParams(location.hash.startsWith("#!") ? location.hash.slice(2) : "");
   const remember = (key, value) => {
@@ -154,7 +155,7 @@
 
   function refresh(note) {
     // A page opened as a file has nobody to ask for news.
-    if (!location.protocol.startsWith("http")) return;
+    if (!served) return;
     const button = note.querySelector("button");
     const text = note.querySelector("[data-refresh-text]");
     const running = text.textContent;
@@ -173,12 +174,38 @@
     show();
   }
 
+  function acknowledgement(button) {
+    // Only `flowlake serve` can write it down; a page opened as a file shows the state alone.
+    if (!served) return;
+    const cell = button.closest("td");
+    const state = cell.querySelector("[data-state]");
+    button.hidden = false;
+    button.addEventListener("click", async () => {
+      button.disabled = true;
+      try {
+        const answer = await fetch("/api/v1/alerts/" + encodeURIComponent(button.dataset.acknowledge) + "/acknowledge", {
+          method: "POST",
+          headers: { "Content-Type": "application/json" },
+          body: JSON.stringify({ by: "market page" }),
+        });
+        if (!answer.ok) throw new Error("the server answered " + answer.status);
+        state.textContent = "acknowledged";
+        cell.dataset.v = "acknowledged";
+        button.remove();
+      } catch (error) {
+        state.textContent = "not acknowledged: " + error.message;
+        button.disabled = false;
+      }
+    });
+  }
+
   document.addEventListener("DOMContentLoaded", () => {
     document.querySelectorAll("[data-theme-toggle]").forEach(themeToggle);
     document.querySelectorAll("table[data-sort]").forEach(sortable);
     document.querySelectorAll("form[data-for]").forEach(filters);
     document.querySelectorAll("[data-tabs]").forEach(tabs);
     document.querySelectorAll("[data-refresh]").forEach(refresh);
+    document.querySelectorAll("[data-acknowledge]").forEach(acknowledgement);
   });
   addEventListener("beforeprint", () => document.querySelectorAll("details").forEach((part) => { part.open = true; }));
 })();

@@ -1,0 +1,79 @@
+"""What the lake holds about one alert: the event, its chain, what was usual, insiders, and the morning after."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import date
+from typing import Any
+
+import polars as pl
+
+from flowlake import calendar
+from flowlake.lake import Snapshot
+from flowlake.schemas import TABLES, table
+
+HISTORY_SESSIONS = 20
+INSIDER_DAYS = 90
+
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """One alert's row of the ledger and what stands behind it.
+
+    `event` is its row of scored events, None where that is no longer kept; `chain` the underlying's contracts then;
+    `history` the volume of the event's side by session (session, volume), the oldest first; `insiders` its rows of
+    `event_insiders`, None where filings were not looked up; `verdict` what next-morning open interest said.
+    """
+
+    alert: Mapping[str, Any]
+    event: Row | None = None
+    chain: pl.DataFrame = field(default_factory=lambda: table("option_chains").empty())
+    history: pl.DataFrame = field(default_factory=lambda: pl.DataFrame(schema={"session": pl.Date, "volume": pl.Int64}))
+    insiders: pl.DataFrame | None = None
+    verdict: Row | None = None
+
+
+def gather(snapshot: Snapshot, alert: Mapping[str, Any]) -> Evidence:
+    """Everything about `alert` that `snapshot` has; what is missing is left out."""
+    session: date = alert["session"]
+    intraday = alert["snapshot"] is not None
+    moment = calendar.snapshot_key(alert["snapshot"]) if intraday else session.isoformat()
+    chains = "intraday_chains" if intraday else "option_chains"
+    return Evidence(
+        alert=alert,
+        event=_event(snapshot, alert, moment),
+        chain=snapshot.scan(chains, moment).filter(pl.col("underlying") == alert["underlying"]).collect(),
+        history=_history(snapshot, alert),
+        insiders=_insiders(snapshot, alert),
+        verdict=_verdict(snapshot, alert),
+    )
+
+
+def _event(snapshot: Snapshot, alert: Mapping[str, Any], partition: str) -> Row | None:
+    rows = snapshot.scan(alert["source"], partition).filter(pl.col("event_id") == alert["event_id"]).collect()
+    return rows.row(0, named=True) if rows.height else None
+
+
+def _history(snapshot: Snapshot, alert: Mapping[str, Any]) -> pl.DataFrame:
+    keys = [day.isoformat() for day in calendar.trailing_sessions(alert["session"], HISTORY_SESSIONS)]
+    side = (pl.col("underlying") == alert["underlying"]) & (pl.col("right") == alert["right"])
+    rows = snapshot.scan("ticker_statistics", keys, ["session", "underlying", "right", "volume"]).filter(side)
+    return rows.select("session", "volume").sort("session").collect()
+
+
+def _insiders(snapshot: Snapshot, alert: Mapping[str, Any]) -> pl.DataFrame | None:
+    key = alert["session"].isoformat()
+    if not snapshot.has("event_insiders", key):
+        return None
+    return snapshot.read("event_insiders", key).filter(pl.col("event_id") == alert["event_id"])
+
+
+def _verdict(snapshot: Snapshot, alert: Mapping[str, Any]) -> Row | None:
+    if "event_status" not in TABLES:
+        return None
+    key = calendar.next_session(alert["session"]).isoformat()
+    rows = snapshot.scan("event_status", key).filter(pl.col("event_id") == alert["event_id"]).collect()
+    return rows.row(0, named=True) if rows.height else None

@@ -1,0 +1,1 @@
+"""Command groups of `flowlake`, one module per area."""

@@ -1,0 +1,88 @@
+"""Stage 4, beside the events: what is publicly known, what the morning confirms, whether alarms keep their promise."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import dagster as dg
+
+from flowlake import calendar
+from flowlake.defs.partitions import through_today, trailing
+from flowlake.defs.session_asset import Frames, Step, session_asset
+from flowlake.detect import calibration as alarms
+from flowlake.detect import confirmation, thresholds
+from flowlake.detect import known_events as known
+from flowlake.schemas.lifecycle import CALIBRATION, CALIBRATION_QQ, EVENT_STATUS, KNOWN_EVENTS, RULE_ALARMS
+from flowlake.settings import get_settings
+
+_KINDS = {"polars", "parquet"}
+_COUNTED = get_settings().calibration.sessions - 1
+
+
+@session_asset(KNOWN_EVENTS, deps=["corporate_actions", "option_chains"], group="events", kinds=_KINDS)
+def known_events(step: Step) -> Frames:
+    """Splits, dividends, index rebalances, and the operator's list of earnings and deals: public by the close."""
+    path = step.market.settings.known_events.operator_csv
+    operator = known.read_operator_events(path) if path else None
+    actions = step.read("corporate_actions")
+    origin = step.lake.read("option_chains", step.partition, columns=["origin"])["origin"].min()
+    return {"known_events": known.known_events(step.session, actions, operator, origin=str(origin or "vendor"))}
+
+
+def _statuses(step: Step, frames: Frames) -> dict[str, Any]:
+    counts = frames["event_status"].group_by("status").len().sort("status")
+    return {f"events {status}": count for status, count in counts.iter_rows()}
+
+
+@session_asset(
+    EVENT_STATUS,
+    deps=["option_chains", "corporate_actions", dg.AssetDep("scored_events", partition_mapping=trailing(1))],
+    group="events",
+    kinds=_KINDS,
+    metadata=_statuses,
+)
+def event_status(step: Step) -> Frames:
+    """Open interest of this session's morning: what yesterday's events opened. A row that an intraday run of the
+    morning already wrote keeps the moment it was known."""
+    before = calendar.previous_session(step.session)
+    if not step.has("scored_events", before):
+        return {"event_status": EVENT_STATUS.empty()}
+    events = step.lake.read("scored_events", before.isoformat())
+    chains, actions = step.read("option_chains"), step.read("corporate_actions")
+    found = confirmation.event_status(step.session, chains, events, actions, step.market.settings.confirmation)
+    if step.has("event_status", step.session):
+        found = confirmation.keep_earlier(found, step.read("event_status"))
+    return {"event_status": found}
+
+
+@session_asset(
+    CALIBRATION,
+    also=[CALIBRATION_QQ],
+    deps=[
+        dg.AssetDep(name, partition_mapping=through_today(_COUNTED)) for name in ("scored_events", "ticker_statistics")
+    ],
+    group="events",
+    kinds=_KINDS,
+)
+def calibration(step: Step) -> Frames:
+    """Counts over this session and those before it."""
+    settings = step.market.settings.calibration
+    events = step.through(
+        "scored_events", settings.sessions, columns=["session", "underlying", "p_value", "conviction"]
+    ).collect()
+    statistics = step.through(
+        "ticker_statistics",
+        settings.sessions,
+        columns=["session", "underlying", "activity", "llr_total", "available_at", "origin"],
+    ).collect()
+    return {
+        "calibration": alarms.calibration(step.session, events, statistics, settings),
+        "calibration_qq": alarms.quantiles(step.session, events, statistics),
+    }
+
+
+@session_asset(RULE_ALARMS, deps=["option_chains", "contract_baselines", "scored_events"], group="events", kinds=_KINDS)
+def rule_alarms(step: Step) -> Frames:
+    """How loud plain thresholds would be on the same session."""
+    chains, baselines, events = map(step.read, ("option_chains", "contract_baselines", "scored_events"))
+    return {"rule_alarms": thresholds.rule_alarms(chains, baselines, events, step.market.settings.rules)}

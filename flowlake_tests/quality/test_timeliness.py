@@ -1,0 +1,40 @@
+"""Sessions are published in time and without holes, counted in trading sessions."""
+
+from __future__ import annotations
+
+from datetime import date, datetime
+
+import pytest
+
+from flowlake.calendar import NEW_YORK
+from flowlake.quality.timeliness import due_session, on_time, without_gaps
+
+
+@pytest.mark.parametrize(
+    ("now", "due"),
+    [
+        (datetime(2026, 6, 10, 9, 59), date(2026, 6, 8)),
+        (datetime(2026, 6, 10, 10, 0), date(2026, 6, 9)),
+        (datetime(2026, 6, 14, 12, 0), date(2026, 6, 11)),
+        # 3 July is a holiday: Thursday's session is due on Monday.
+        (datetime(2026, 7, 3, 12, 0), date(2026, 7, 1)),
+        (datetime(2026, 7, 6, 10, 0), date(2026, 7, 2)),
+    ],
+)
+def test_a_session_is_due_at_ten_on_the_next_session(now: datetime, due: date):
+    assert due_session(now.replace(tzinfo=NEW_YORK)) == due
+
+
+def test_late_sessions_are_counted():
+    now = datetime(2026, 6, 10, 10, tzinfo=NEW_YORK)
+    assert on_time([date(2026, 6, 9)], now).passed
+    assert (on_time([date(2026, 6, 5)], now).passed, on_time([date(2026, 6, 5)], now).violations) == (False, 2)
+    assert not on_time([], now).passed
+
+
+def test_a_hole_is_named_and_a_holiday_is_none():
+    assert without_gaps([date(2026, 7, 2), date(2026, 7, 6)]).passed
+    holed = without_gaps([date(2026, 6, 8), date(2026, 6, 10)])
+    assert (holed.passed, holed.sample) == (False, ({"session": date(2026, 6, 9)},))
+    assert "--from 2026-06-09 --to 2026-06-09" in holed.description
+    assert without_gaps([]).passed
