@@ -5,7 +5,7 @@ from __future__ import annotations
 import dagster as dg
 
 from flowlake.defs import alerts, intraday, jobs, schedules
-from flowlake.defs.assets import ASSETS, insiders
+from flowlake.defs.assets import ASSETS, features, insiders
 from flowlake.defs.assets import intraday as intraday_assets
 from flowlake.defs.checks import CHECKS
 from flowlake.defs.loggers import plain_logger
@@ -13,8 +13,8 @@ from flowlake.defs.product import as_product
 from flowlake.defs.resources import resources
 
 _graph = dg.Definitions(
-    assets=[*ASSETS, *intraday_assets.ASSETS, *insiders.ASSETS],
-    asset_checks=[*CHECKS, *insiders.CHECKS],
+    assets=[*ASSETS, *features.ASSETS, *intraday_assets.ASSETS, *insiders.ASSETS],
+    asset_checks=[*CHECKS, *features.CHECKS, *insiders.CHECKS],
     jobs=[jobs.end_of_day, jobs.closing_snapshot, jobs.events, jobs.retention, *intraday.JOBS, *insiders.JOBS],
     schedules=[
         schedules.closing_snapshot_schedule,

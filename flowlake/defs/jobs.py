@@ -12,7 +12,7 @@ from flowlake.settings import get_settings
 
 end_of_day = dg.define_asset_job(
     "end_of_day",
-    selection=dg.AssetSelection.groups("market", "chains", "baselines", "events", "quality", "published"),
+    selection=dg.AssetSelection.groups("market", "chains", "baselines", "events", "features", "quality", "published"),
     description="Everything of a session, from the vendor's snapshot to the published tables and the report.",
 )
 

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable
-from datetime import datetime
+from datetime import UTC, datetime, time
 from functools import cache
 from itertools import groupby
 
 import polars as pl
 
-from flowlake.schemas.feature_list import FEATURES, Feature
+from flowlake.schemas.feature_list import FEATURES, REVISED, Feature
 from flowlake.schemas.features import FEATURE_DEFINITIONS
 
 ORIGIN = "flowlake"
@@ -25,7 +25,8 @@ FEATURE_NAMES = tuple(feature.name for feature in FEATURES)
 _HEAD = """# Features
 
 One row per underlying and session in `options_flow_features`, and per snapshot in `intraday_flow_features`; the table
-`feature_definitions` holds the same definitions. {count} features, definition version `{version}`.
+`feature_definitions` holds the same definitions. {count} features, definition version
+`{version}` of {revised}.
 Made by `python -m flowlake.features.definitions`; a test holds it equal to the code.
 
 A feature that cannot be known (too little history, no price, a table that is not in the lake) is null, never zero.
@@ -57,8 +58,9 @@ def feature(name: str) -> Feature:
     return found
 
 
-def feature_definitions(known_at: datetime) -> pl.DataFrame:
-    """FEATURE_DEFINITIONS of this version of the code, first seen at `known_at`."""
+def feature_definitions() -> pl.DataFrame:
+    """FEATURE_DEFINITIONS of this version of the code."""
+    revised = datetime.combine(REVISED, time(), UTC)
     rows = [
         {
             "position": position,
@@ -73,7 +75,7 @@ def feature_definitions(known_at: datetime) -> pl.DataFrame:
             "missing": each.missing,
             "dtype": str(each.dtype()),
             "definition_version": definition_version(),
-            "available_at": known_at,
+            "available_at": revised,
             "origin": ORIGIN,
         }
         for position, each in enumerate(FEATURES, start=1)
@@ -83,7 +85,7 @@ def feature_definitions(known_at: datetime) -> pl.DataFrame:
 
 def features_page() -> str:
     """Every feature as Markdown, a table per family."""
-    head = _HEAD.format(count=len(FEATURES), version=definition_version())
+    head = _HEAD.format(count=len(FEATURES), version=definition_version(), revised=REVISED)
     sections = [_section(family, list(members)) for family, members in groupby(FEATURES, key=lambda each: each.family)]
     return "\n".join([head, *sections])
 

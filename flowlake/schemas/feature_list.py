@@ -10,8 +10,12 @@ that compare strikes or volatilities leave them out.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import date
 
 import polars as pl
+
+REVISED = date(2026, 11, 26)
+"""When a definition below was last added or changed."""
 
 CHAIN = "with the session's chain"
 CHAIN_OF_YESTERDAY = "with the session's chain; describes the trading of the session before, which its OI confirms"
@@ -185,7 +189,10 @@ def _volatilities() -> tuple[Feature, ...]:
     family, volatility = "volatility", "annualised, decimal"
     surface = ("iv_surface: atm_volatility",)
     absent = "the chain does not say"
-    pairs = ("option_chains: implied_volatility, open_interest, forward, discount, spot, vega",)
+    pairs = (
+        "option_chains: implied_volatility, open_interest, forward, discount, spot, vega",
+        "corporate_actions: dividends",
+    )
 
     def level(days: int) -> Feature:
         formula = f"at-the-money IV at {days} days"
@@ -240,9 +247,10 @@ def _volatilities() -> tuple[Feature, ...]:
         Feature(
             "iv_spread",
             family,
-            "sum w (IV call - IV put) / sum w over calls and puts matched in strike and expiration, w = mean of their "
-            "OI; IVs are to the forward of spot and rate, to first order: our IVs are to the forward that put-call "
-            "parity implies, so discount x (F - S / discount) / vega is added back",
+            "sum w (IV call - IV put) / sum w over calls and puts matched in strike and expiration (5 to 60 days, "
+            "K / F in 0.8 to 1.2), w = mean of their OI. Our IVs are to the forward F that put-call parity implies, "
+            "which takes the deviation out of them; to first order discount x (F - F0) / vega puts it back, "
+            "F0 = (S - declared dividends) / discount",
             volatility,
             pairs,
             "Cremers and Weinbaum 2010, Deviations from put-call parity and stock return predictability",
@@ -251,7 +259,7 @@ def _volatilities() -> tuple[Feature, ...]:
         Feature(
             "iv_spread_vendor",
             family,
-            "iv_spread from the vendor's volatilities as they are",
+            "iv_spread from the vendor's volatilities as they are, F0 being the vendor's affair",
             volatility,
             ("option_chains: vendor_iv, open_interest",),
             "Cremers and Weinbaum 2010",

@@ -143,6 +143,17 @@ MACROS = (
         ),
     ),
     Macro(
+        name="alarms_by_rule",
+        parameters=("on_session",),
+        tables=("rule_alarms",),
+        description="alarms_by_rule(session): what the plain thresholds of the earlier system would flag, beside our "
+        "conviction levels, the loudest first.",
+        query=(
+            "SELECT session, rule, kind, contracts, underlyings, universe, description, origin FROM rule_alarms "
+            "WHERE session = CAST(on_session AS DATE) ORDER BY underlyings DESC, rule"
+        ),
+    ),
+    Macro(
         name="calibration_summary",
         parameters=(),
         tables=("calibration",),
@@ -211,6 +222,16 @@ MACROS = (
             "SELECT session, alert_id, underlying, score, conviction, direction, event_status, status, decision, "
             "reason, first_seen, last_updated, explanation, origin FROM alerts "
             "WHERE status NOT IN ('acknowledged', 'expired') ORDER BY score DESC, alert_id"
+        ),
+    ),
+    Macro(
+        name="features_asof",
+        parameters=("at_moment",),
+        tables=("options_flow_features",),
+        description="features_asof(moment): of each underlying the newest session's features known strictly before.",
+        query=(
+            "SELECT * FROM options_flow_features WHERE available_at < CAST(at_moment AS TIMESTAMPTZ) "
+            "QUALIFY row_number() OVER (PARTITION BY underlying ORDER BY session DESC) = 1 ORDER BY underlying"
         ),
     ),
 )

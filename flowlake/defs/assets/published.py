@@ -21,6 +21,8 @@ from flowlake.defs.session_asset import OWNERS
         "calibration",
         "rule_alarms",
         "data_incidents",
+        "options_flow_features",
+        "feature_snapshots",
     ],
     partitions_def=SESSIONS,
     backfill_policy=dg.BackfillPolicy.single_run(),
