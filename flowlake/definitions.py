@@ -5,7 +5,7 @@ from __future__ import annotations
 import dagster as dg
 
 from flowlake.defs import alerts, intraday, jobs, schedules
-from flowlake.defs.assets import ASSETS, features, insiders
+from flowlake.defs.assets import ASSETS, evaluation, features, insiders
 from flowlake.defs.assets import intraday as intraday_assets
 from flowlake.defs.checks import CHECKS
 from flowlake.defs.loggers import plain_logger
@@ -13,9 +13,17 @@ from flowlake.defs.product import as_product
 from flowlake.defs.resources import resources
 
 _graph = dg.Definitions(
-    assets=[*ASSETS, *features.ASSETS, *intraday_assets.ASSETS, *insiders.ASSETS],
+    assets=[*ASSETS, *features.ASSETS, *intraday_assets.ASSETS, *insiders.ASSETS, *evaluation.ASSETS],
     asset_checks=[*CHECKS, *features.CHECKS, *insiders.CHECKS],
-    jobs=[jobs.end_of_day, jobs.closing_snapshot, jobs.events, jobs.retention, *intraday.JOBS, *insiders.JOBS],
+    jobs=[
+        evaluation.evaluate,
+        jobs.end_of_day,
+        jobs.closing_snapshot,
+        jobs.events,
+        jobs.retention,
+        *intraday.JOBS,
+        *insiders.JOBS,
+    ],
     schedules=[
         schedules.closing_snapshot_schedule,
         schedules.end_of_day_schedule,
