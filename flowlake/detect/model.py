@@ -50,7 +50,7 @@ class Model:
         """Log-likelihood ratio of `u` for factor `column`, within `CAP`; 0 where u is null or no curve was fitted."""
         slopes = self.slopes.get(column)
         if slopes is None or not any(slopes):
-            return pl.lit(0.0)
+            return u.fill_null(1.0) * 0.0
         parts = (slope * part for slope, part in zip(slopes, segments(-u.log()), strict=True))
         ratio = (pl.sum_horizontal(*parts) + self.offsets[column]).clip(-CAP, CAP)
         return pl.when(u.is_not_null()).then(ratio).otherwise(0.0)
