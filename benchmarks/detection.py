@@ -100,8 +100,8 @@ def main() -> None:
     first, last = per_contract[0], per_contract[-1]
     if len(per_contract) > 1:
         print(
-            f"CPU seconds per million contracts: {first:.2f} at {arguments.underlyings[0]:,} underlyings, {last:.2f} at "
-            f"{arguments.underlyings[-1]:,}; ratio {last / first:.2f} (1 is linear)"
+            f"CPU seconds per million contracts: {first:.2f} at {arguments.underlyings[0]:,} underlyings, {last:.2f} "
+            f"at {arguments.underlyings[-1]:,}; ratio {last / first:.2f} (1 is linear)"
         )
 
 

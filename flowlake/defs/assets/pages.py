@@ -23,7 +23,7 @@ _KINDS = {"jinja", "html"}
 
 
 @dg.asset(
-    deps=["option_chains", "iv_surface", "scored_events", "event_outcomes", "data_incidents"],
+    deps=["option_chains", "iv_surface", "scored_events", "event_status", "event_outcomes", "data_incidents"],
     partitions_def=SESSIONS,
     backfill_policy=dg.BackfillPolicy.single_run(),
     group_name="published",
