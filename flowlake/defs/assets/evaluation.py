@@ -1,7 +1,5 @@
 """Evaluation: how often detection is right and how often it cries wolf, measured on request."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
