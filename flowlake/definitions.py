@@ -14,7 +14,14 @@ from flowlake.defs.resources import resources
 
 defs = as_product(
     dg.Definitions(
-        assets=[*ASSETS, *features.ASSETS, *intraday_assets.ASSETS, *insiders.ASSETS, *evaluation.ASSETS],
+        assets=[
+            *ASSETS,
+            *features.ASSETS,
+            *intraday_assets.ASSETS,
+            *insiders.ASSETS,
+            *evaluation.ASSETS,
+            *alerts.ASSETS,
+        ],
         asset_checks=[*CHECKS, *features.CHECKS, *insiders.CHECKS],
         jobs=[
             evaluation.evaluate,
