@@ -276,7 +276,10 @@ class AlertSettings(BaseModel):
         default=60.0, ge=0, description="Least time between messages about one broken thing; its recovery is told."
     )
     snapshot_grace_minutes: float = Field(
-        default=5.0, ge=0, description="How long after it could be taken a snapshot counts as late."
+        default=12.0,
+        ge=0,
+        description="Time from when a snapshot could be taken to when it must be scored; a pass over the whole market "
+        "takes about 5 minutes.",
     )
     retry_seconds: float = Field(default=30.0, gt=0, description="First pause before a failed message; doubles.")
     retry_cap_seconds: float = Field(default=900.0, gt=0, description="Longest such pause.")
