@@ -17,7 +17,7 @@ from flowlake.settings import AlertSettings
 from flowlake_tests.alerts.scenes import NOW, SESSION, at
 from flowlake_tests.factories import frame
 
-RULES = AlertSettings(notify_cool_down_minutes=60)
+RULES = AlertSettings(notify_cool_down_minutes=60, snapshot_grace_minutes=5)
 
 
 def fault(minute: float = 0, **more: Any) -> Fault:
