@@ -122,3 +122,13 @@ def test_the_tail_is_believed_one_order_beyond_the_data_and_no_further():
     null_values = np.random.default_rng(3).normal(size=1_000)
     found, _ = null.empirical_p_values(np.array([1e6]), np.zeros(1, int), null_values, np.zeros(1_000, int), 1)
     assert found[0] == pytest.approx(0.1 / 1_001)
+
+
+def test_a_bounded_sum_may_have_a_tail_lighter_than_exponential():
+    rng = np.random.default_rng(3)
+    trailing, fresh = 10.0 * rng.beta(2.0, 3.0, 5_000), 10.0 * rng.beta(2.0, 3.0, 200_000)
+    one = np.zeros(len(fresh), dtype=np.int8), np.zeros(len(trailing), dtype=np.int8)
+    light, _ = null.empirical_p_values(fresh, one[0], trailing, one[1], 1, smallest_shape=-0.5)
+    heavy, _ = null.empirical_p_values(fresh, one[0], trailing, one[1], 1)
+    assert (light <= 0.001).mean() == pytest.approx(0.001, rel=0.4)
+    assert (heavy <= 0.001).mean() < 0.0006
