@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,15 +33,30 @@ def statuses(data_dir: Path) -> list[Instigator]:
         return _listed(opened, repository)
 
 
-def switch(data_dir: Path, *, on: bool) -> list[Instigator]:
-    """Start, or stop, every schedule and sensor; returns what they are afterwards. Repeating it changes nothing."""
+class UnknownInstigator(LookupError):
+    """There is no schedule or sensor of this name."""
+
+
+def switch(data_dir: Path, *, on: bool, names: Sequence[str] = ()) -> list[Instigator]:
+    """Start, or stop, every schedule and sensor (or those in `names`); returns what all of them are afterwards.
+
+    Repeating it changes nothing. Raises `UnknownInstigator` with the names there are.
+    """
     with instance(data_dir) as opened, _repository(opened) as repository:
+        known = {each.name for each in (*repository.get_schedules(), *repository.get_sensors())}
+        if unknown := sorted(set(names) - known):
+            raise UnknownInstigator(f"there is no {', '.join(unknown)}; there are {', '.join(sorted(known))}")
+        chosen = set(names) or known
         for schedule in repository.get_schedules():
+            if schedule.name not in chosen:
+                continue
             if on:
                 opened.start_schedule(schedule)
             else:
                 opened.stop_schedule(schedule.get_remote_origin_id(), schedule.selector_id, schedule)
         for sensor in repository.get_sensors():
+            if sensor.name not in chosen:
+                continue
             if on:
                 opened.start_sensor(sensor)
             else:

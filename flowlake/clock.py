@@ -40,6 +40,10 @@ class MarketClock:
         """Real seconds in which `span` of market time passes."""
         return span.total_seconds() / (self.speed if self.is_scaled else 1.0)
 
+    def poll_seconds(self, seconds: float) -> int:
+        """Real seconds, at least one, between looks that are `seconds` of market time apart."""
+        return max(1, round(self.real_seconds(timedelta(seconds=seconds))))
+
     @property
     def is_scaled(self) -> bool:
         """Whether this is a simulation's clock, not the time."""

@@ -102,7 +102,9 @@ class IntradaySettings(BaseModel):
     attempts: int = Field(default=3, ge=1, description="Passes begun for one snapshot before it is given up.")
     late_minutes: float = Field(default=5.0, gt=0, description="A pass begun this long after it was due is late.")
     useful_minutes: float = Field(
-        default=0.0, ge=0, description="How long after it was due a snapshot is still taken; 0: until the next is due."
+        default=0.0,
+        ge=0,
+        description="How long a due snapshot is still taken; 0, and at most: until the next is.",
     )
     closing_useful_minutes: float = Field(
         default=120.0, gt=0, description="The same for the closing snapshot, which becomes the end-of-day record."

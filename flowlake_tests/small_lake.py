@@ -28,6 +28,7 @@ def fill(lake: Lake) -> None:
             tx.replace("insider_signals", session.isoformat(), signals(session))
             tx.replace("options_flow_features", session.isoformat(), features(session))
             tx.replace("calibration", session.isoformat(), calibration(session))
+            tx.replace("rule_alarms", session.isoformat(), rule_alarms(session))
             tx.replace("alerts", session.isoformat(), alerts(session))
         for before, session in pairwise(SESSIONS):
             tx.replace("event_status", session.isoformat(), statuses(before, session))
@@ -53,7 +54,7 @@ def chain(session: date, volume: int = 10) -> pl.DataFrame:
                             "strike": strike,
                             "right": right,
                             "volume": volume + len(rows),
-                            "open_interest": 100 * (SESSIONS.index(session) + 1) + len(rows),
+                            "open_interest": 100 * session.day + len(rows),
                             "price": 2.5,
                             "multiplier": 100.0,
                             "spot": 100.0,
@@ -164,6 +165,15 @@ def calibration(session: date) -> pl.DataFrame:
         for level, nominal in (("EXTREME", 1.0), ("HIGH", 5.0), ("MEDIUM", 20.0), ("LOW", 60.0))
     ]
     return frame(table("calibration"), rows)
+
+
+def rule_alarms(session: date) -> pl.DataFrame:
+    """A loud plain rule beside a calibrated level."""
+    rows = [
+        {"rule": "z_score", "kind": "threshold", "contracts": 9, "underlyings": 2},
+        {"rule": "LOW", "kind": "conviction", "underlyings": 1},
+    ]
+    return frame(table("rule_alarms"), [row | {"session": session, "universe": 2, **known(session)} for row in rows])
 
 
 def features(session: date) -> pl.DataFrame:

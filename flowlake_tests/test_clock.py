@@ -24,6 +24,7 @@ def test_a_simulated_day_passes_faster():
     clock = MarketClock(REAL, OPEN, 60, real_now=lambda: REAL + timedelta(seconds=15))
     assert clock.now() == OPEN + timedelta(minutes=15)
     assert clock.real_seconds(timedelta(minutes=15)) == 15
+    assert (clock.poll_seconds(300), clock.poll_seconds(15)) == (5, 1)
 
 
 def test_the_settings_make_the_clock():

@@ -59,7 +59,7 @@ def data_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
         for name, value in environment(server, ",".join(names), folder).items():
             patch.setenv(name, value)
         get_settings.cache_clear()
-        result = run_sessions(instance, "end_of_day", SESSIONS[0], SESSIONS[-1], log_level="ERROR")
+        result = run_sessions(instance, "end_of_day", SESSIONS[0], SESSIONS[-1], keep_existing=False)
     get_settings.cache_clear()
     assert result.succeeded, result.failures
     lake = Lake.open(folder / "data")

@@ -157,7 +157,7 @@ def build(evidence: Evidence, settings: AlertSettings) -> Content:
         factors=_factors(event),
         llr_total=event.get("llr_total"),
         arithmetic=_arithmetic(lead, evidence.chain, event.get("spot"), alert["direction"]),
-        risks=_risks(lead, greeks.get(lead["contract"]) if lead else None),
+        risks=[*_risks(lead, greeks.get(lead["contract"]) if lead else None), _dates(evidence.known)],
         insiders=_insiders(evidence.insiders),
         tomorrow=_tomorrow(contracts, evidence.verdict, alert),
         where=page,
@@ -243,7 +243,7 @@ def _reasons(event: Row, alert: Row) -> list[str]:
     texts = [f["text"] for f in event.get("factors") or [] if f["contribution"] > 0][:4]
     found = [_sentence(clean(text, 160)) for text in texts]
     algorithms: list[str] = list(event.get("algorithms") or [])
-    seen = [ALGORITHMS.get(name, name.replace("_", " ")) for name in algorithms]
+    seen = [ALGORITHMS.get(name, clean(name, 60).replace("_", " ")) for name in algorithms]
     if seen:
         found.append(f"Seen by: {', '.join(seen)}.")
     return found or [clean(alert["explanation"], 400)]
@@ -332,8 +332,16 @@ def _risks(lead: Row | None, greeks: Row | None) -> list[tuple[str, str]]:
         facts.append(("Bid-ask spread", f"${known['spread']:,.2f}, {known['spread'] / known['mid']:.0%} of the price"))
     if lead["delta"] is not None:
         facts.append(("Delta", f"{lead['delta']:+.2f}: roughly a {abs(lead['delta']):.0%} chance to end in the money"))
-    facts.append(("Earnings and other dates", "not known to flowlake; look them up before reading anything into this"))
     return facts
+
+
+def _dates(known: pl.DataFrame | None) -> tuple[str, str]:
+    """What is scheduled: earnings, a dividend or a deal explain much that looks informed."""
+    if known is None or known.is_empty():
+        return "Earnings and other dates", "none known to flowlake; look them up before reading anything into this"
+    ahead = known.sort("event_on", "kind").head(4).iter_rows(named=True)
+    listed = "; ".join(f"{row['event_on']:%-d %b}: {clean(row['description'], 80)}" for row in ahead)
+    return "Earnings and other dates", f"{listed}. Activity before a known date is less surprising"
 
 
 def _insiders(rows: pl.DataFrame | None) -> str:
@@ -362,7 +370,7 @@ def _tomorrow(contracts: Sequence[Row], verdict: Row | None, alert: Row) -> list
         f"Would confirm: on the morning of {when} the open interest of these lines is up by a large part of the "
         f"{traded:,} contracts traded. Positions were then opened and held.",
         "Would refute: it is little changed or down. They were then closed the same day, or closed older positions.",
-        "flowlake looks by itself and answers in this thread.",
+        "flowlake looks by itself; a clear answer comes in this thread.",
     ]
 
 

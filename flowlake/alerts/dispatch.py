@@ -23,7 +23,6 @@ from flowlake.alerts.channels.base import Channel, ChannelDown, ChannelError, Re
 from flowlake.alerts.message import Message, clean
 from flowlake.lake import Lake, LakeBusy, Snapshot, Transaction
 from flowlake.lake.locking import exclusive_lock
-from flowlake.schemas import TABLES
 from flowlake.schemas.alerts import ALERT_DELIVERIES, ALERTS, NOTIFICATIONS
 from flowlake.settings import AlertSettings, Settings
 
@@ -159,7 +158,6 @@ def _fresh(snapshot: Snapshot, rules: AlertSettings, now: datetime, seen: Mappin
     found = [
         _Partition(name, key, snapshot.entry(name, key).sha256)
         for name in (*EVENT_TABLES, VERDICT_TABLE)
-        if name in TABLES
         for key in snapshot.partitions(name)
         if key >= oldest
     ]

@@ -11,7 +11,7 @@ import polars as pl
 
 from flowlake import calendar
 from flowlake.lake import Snapshot
-from flowlake.schemas import TABLES, table
+from flowlake.schemas import table
 
 HISTORY_SESSIONS = 20
 INSIDER_DAYS = 90
@@ -25,7 +25,8 @@ class Evidence:
 
     `event` is its row of scored events, None where that is no longer kept; `chain` the underlying's contracts then;
     `history` the volume of the event's side by session (session, volume), the oldest first; `insiders` its rows of
-    `event_insiders`, None where filings were not looked up; `verdict` what next-morning open interest said.
+    `event_insiders`, None where filings were not looked up; `known` what is in the calendar for it (KNOWN_EVENTS), None
+    where there is no calendar; `verdict` what next-morning open interest said.
     """
 
     alert: Mapping[str, Any]
@@ -33,6 +34,7 @@ class Evidence:
     chain: pl.DataFrame = field(default_factory=lambda: table("option_chains").empty())
     history: pl.DataFrame = field(default_factory=lambda: pl.DataFrame(schema={"session": pl.Date, "volume": pl.Int64}))
     insiders: pl.DataFrame | None = None
+    known: pl.DataFrame | None = None
     verdict: Row | None = None
 
 
@@ -48,6 +50,7 @@ def gather(snapshot: Snapshot, alert: Mapping[str, Any]) -> Evidence:
         chain=snapshot.scan(chains, moment).filter(pl.col("underlying") == alert["underlying"]).collect(),
         history=_history(snapshot, alert),
         insiders=_insiders(snapshot, alert),
+        known=_known(snapshot, alert),
         verdict=_verdict(snapshot, alert),
     )
 
@@ -71,9 +74,17 @@ def _insiders(snapshot: Snapshot, alert: Mapping[str, Any]) -> pl.DataFrame | No
     return snapshot.read("event_insiders", key).filter(pl.col("event_id") == alert["event_id"])
 
 
-def _verdict(snapshot: Snapshot, alert: Mapping[str, Any]) -> Row | None:
-    if "event_status" not in TABLES:
+def _known(snapshot: Snapshot, alert: Mapping[str, Any]) -> pl.DataFrame | None:
+    """What lies ahead in the calendar of the newest session that has one, this one or the one before."""
+    days = (alert["session"], calendar.previous_session(alert["session"]))
+    key = next((day.isoformat() for day in days if snapshot.has("known_events", day.isoformat())), None)
+    if key is None:
         return None
+    concerned = pl.col("underlying").is_in([alert["underlying"], "*"]) & (pl.col("event_on") >= alert["session"])
+    return snapshot.read("known_events", key).filter(concerned, pl.col("available_at") <= alert["last_updated"])
+
+
+def _verdict(snapshot: Snapshot, alert: Mapping[str, Any]) -> Row | None:
     key = calendar.next_session(alert["session"]).isoformat()
     rows = snapshot.scan("event_status", key).filter(pl.col("event_id") == alert["event_id"]).collect()
     return rows.row(0, named=True) if rows.height else None

@@ -36,6 +36,7 @@ class Message:
 
 def clean(text: object, limit: int = 200) -> str:
     """`text` on one line, without control and direction-changing characters, at most `limit` characters long."""
-    one_line = " ".join(str(text).translate(_BIDI).split())
-    visible = "".join(letter for letter in one_line if unicodedata.category(letter) not in _INVISIBLE)
+    spaced = "".join(" " if letter.isspace() else letter for letter in str(text).translate(_BIDI))
+    shown = "".join(letter for letter in spaced if unicodedata.category(letter) not in _INVISIBLE)
+    visible = " ".join(shown.split())
     return visible if len(visible) <= limit else visible[: limit - 1].rstrip() + "…"

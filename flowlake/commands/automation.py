@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
@@ -16,21 +16,23 @@ if TYPE_CHECKING:
 app = typer.Typer(no_args_is_help=True, help="Everything that runs by itself: schedules and sensors, one switch.")
 console = Console()
 
+Names = Annotated[list[str] | None, typer.Argument(help="Schedules and sensors (default: all).")]
+
 
 @app.command("on")
-def switch_on() -> None:
-    """Start every schedule and sensor. They run while `flowlake run` (or a Dagster daemon) does."""
+def switch_on(names: Names = None) -> None:
+    """Start every schedule and sensor, or those named. They run while `flowlake run` (or a Dagster daemon) does."""
     from flowlake import automation
 
-    _show(automation.switch(get_settings().data_dir, on=True))
+    _show(automation.switch(get_settings().data_dir, on=True, names=names or ()))
 
 
 @app.command("off")
-def switch_off() -> None:
-    """Stop every schedule and sensor. A run under way goes on."""
+def switch_off(names: Names = None) -> None:
+    """Stop every schedule and sensor, or those named. A run under way goes on."""
     from flowlake import automation
 
-    _show(automation.switch(get_settings().data_dir, on=False))
+    _show(automation.switch(get_settings().data_dir, on=False, names=names or ()))
 
 
 @app.command("status")

@@ -31,7 +31,11 @@ _TOPICS = {"insiders": "insider filings"}
 _OTHER = "market data"
 
 
-@dg.sensor(minimum_interval_seconds=30, default_status=dg.DefaultSensorStatus.STOPPED)
+@dg.sensor(
+    minimum_interval_seconds=market_clock().poll_seconds(30),
+    default_status=dg.DefaultSensorStatus.STOPPED,
+    description="Newly scored events of the session, intraday or end of day, become alerts and go out.",
+)
 def alert_sensor(context: dg.SensorEvaluationContext, lake: LakeResource) -> dg.SensorResult:
     """Every 30 s: newly scored events of the session, intraday or end of day, become alerts and go out."""
     settings = get_settings()
@@ -46,7 +50,11 @@ def alert_sensor(context: dg.SensorEvaluationContext, lake: LakeResource) -> dg.
     return dg.SensorResult(skip_reason=str(report), cursor=json.dumps(report.seen, sort_keys=True))
 
 
-@dg.sensor(minimum_interval_seconds=30, default_status=dg.DefaultSensorStatus.STOPPED)
+@dg.sensor(
+    minimum_interval_seconds=market_clock().poll_seconds(30),
+    default_status=dg.DefaultSensorStatus.STOPPED,
+    description="Messages that a channel did not take are tried again, with back-off, also after a restart.",
+)
 def delivery_sensor(context: dg.SensorEvaluationContext, lake: LakeResource) -> dg.SkipReason:
     """Every 30 s: messages that a channel did not take are tried again, with back-off, also after a restart."""
     settings = get_settings()
@@ -60,7 +68,11 @@ def delivery_sensor(context: dg.SensorEvaluationContext, lake: LakeResource) -> 
     return dg.SkipReason(str(report))
 
 
-@dg.sensor(minimum_interval_seconds=60, default_status=dg.DefaultSensorStatus.STOPPED)
+@dg.sensor(
+    minimum_interval_seconds=market_clock().poll_seconds(60),
+    default_status=dg.DefaultSensorStatus.STOPPED,
+    description="Failed checks, failed runs and late snapshots, one message per broken feed, and its recovery.",
+)
 def notification_sensor(context: dg.SensorEvaluationContext, lake: LakeResource) -> dg.SensorResult:
     """Every minute: failed checks, failed runs and late snapshots, one message per broken feed, and its recovery."""
     settings, store, clock = get_settings(), lake.open(), market_clock().now
@@ -105,10 +117,6 @@ def read_runs(
 
 def read_snapshots(store: Lake, settings: Settings, now: datetime) -> tuple[list[Fault], list[Recovery]]:
     """Late snapshots of today and yesterday, where intraday runs."""
-    from flowlake.schemas import TABLES
-
-    if "snapshot_log" not in TABLES:
-        return [], []
     sessions = store.partitions("snapshot_log")[-2:]
     log = store.scan("snapshot_log", sessions).collect()
     unseen = missing_snapshots(log, settings.intraday.every_minutes, settings.api.delay_minutes, now)
@@ -160,13 +168,13 @@ def _of_check(evaluated: Any, graph: Any, url: str) -> Fault | Recovery:
 
 def _cause(instance: dg.DagsterInstance, run_id: str) -> str:
     """Why a run failed: the first failed step's innermost error, or what the run itself says."""
-    kinds = {dg.DagsterEventType.STEP_FAILURE, dg.DagsterEventType.RUN_FAILURE}
-    for record in instance.get_records_for_run(run_id, of_type=kinds).records:
-        event = record.event_log_entry.dagster_event
-        if event is not None and event.is_step_failure:
-            return f"{event.step_key}: {root_cause(event.step_failure_data.error)}"
-        if event is not None and event.message:
-            return event.message
+    for kind in (dg.DagsterEventType.STEP_FAILURE, dg.DagsterEventType.RUN_FAILURE):
+        for record in instance.get_records_for_run(run_id, of_type=kind).records:
+            event = record.event_log_entry.dagster_event
+            if event is not None and event.is_step_failure:
+                return f"{event.step_key}: {root_cause(event.step_failure_data.error)}"
+            if event is not None and event.message:
+                return event.message
     return "no error was recorded"
 
 

@@ -5,6 +5,7 @@ from datetime import date, timedelta
 import dagster as dg
 
 from flowlake import calendar
+from flowlake.clock import market_clock
 from flowlake.defs import passes
 from flowlake.defs.resources import LakeResource, MarketResource
 from flowlake.defs.session_asset import SKIP_EXISTING
@@ -67,7 +68,9 @@ def market_open_schedule(context: dg.ScheduleEvaluationContext) -> dg.RunRequest
     return dg.RunRequest(partition_key=day.isoformat(), tags={SKIP_EXISTING: "true"})
 
 
-@dg.sensor(job=intraday_pass, minimum_interval_seconds=get_settings().intraday.poll_seconds)
+@dg.sensor(
+    job=intraday_pass, minimum_interval_seconds=market_clock().poll_seconds(get_settings().intraday.poll_seconds)
+)
 def snapshot_sensor(
     context: dg.SensorEvaluationContext, lake: LakeResource, market: MarketResource
 ) -> dg.SensorResult | dg.SkipReason:

@@ -187,6 +187,7 @@ def session_asset(
     code_version: str = "1",
     metadata: Metadata | None = None,
     cadence: Cadence = END_OF_DAY,
+    completes: bool = False,
 ) -> Callable[[Build], dg.AssetsDefinition]:
     """Turn `build(step) -> frames` into an asset named after `main`, partitioned by session unless `cadence` differs.
 
@@ -194,7 +195,8 @@ def session_asset(
     crash loses one session, not the range. A range is one run. Row counts, a preview and what `metadata` adds are
     recorded per partition; columns and descriptions come from the table's declaration. With `exclusive` the lake's
     lock is held while a session is built, for what depends on what other runs may be writing. With `publish` analysts
-    see the session at once; what belongs together with other tables is published by `duckdb_catalog` instead.
+    see the session at once; what belongs together with other tables is published by `duckdb_catalog` instead. What
+    `completes` a partition that other assets begin is built even where sessions in the lake are to be kept.
     """
 
     def decorate(build: Build) -> dg.AssetsDefinition:
@@ -212,8 +214,9 @@ def session_asset(
             pool=pool,
         )
         def compute(context: dg.AssetExecutionContext, lake: LakeResource, market: MarketResource) -> None:
-            tables = (main, *also)
-            _build_sessions(context, lake.open(), market, build, tables, (main,), cadence, exclusive, metadata, publish)
+            store, tables = lake.open(), (main, *also)
+            keys = sorted(context.partition_keys) if completes else _pending(context, store, main.name)
+            _build_sessions(context, store, market, build, keys, tables, (main,), cadence, exclusive, metadata, publish)
 
         return compute
 
@@ -259,7 +262,9 @@ def session_assets(
         def compute(
             context: dg.AssetExecutionContext, lake: LakeResource, market: MarketResource
         ) -> Iterator[dg.MaterializeResult]:
-            _build_sessions(context, lake.open(), market, build, tuple(assets), tuple(assets), cadence, False, metadata)
+            store, tables = lake.open(), tuple(assets)
+            keys = _pending(context, store, tables[-1].name)
+            _build_sessions(context, store, market, build, keys, tables, tables, cadence, False, metadata)
             yield from (dg.MaterializeResult(asset_key=table.name) for table in assets)
 
         return compute
@@ -272,6 +277,7 @@ def _build_sessions(
     store: Lake,
     market: MarketResource,
     build: Build,
+    keys: Sequence[str],
     tables: tuple[Table, ...],
     assets: tuple[Table, ...],
     cadence: Cadence,
@@ -279,9 +285,8 @@ def _build_sessions(
     metadata: Metadata | None,
     publish: bool = False,
 ) -> None:
-    """Build and commit the run's sessions in order; `tables` are written, those in `assets` are recorded."""
+    """Build and commit the sessions `keys` in order; `tables` are written, those in `assets` are recorded."""
     main = assets[-1].name
-    keys = _pending(context, store, main)
     recorded: list[tuple[str, str, Facts]] = []
     try:
         for number, key in enumerate(keys, start=1):

@@ -97,14 +97,22 @@ def event_status(
 
 
 def keep_earlier(found: pl.DataFrame, earlier: pl.DataFrame) -> pl.DataFrame:
-    """`found`, but rows that `earlier` already had, word for word, keep the moment they were first known.
+    """EVENT_STATUS `found` by one chain of a session, beside what an `earlier` chain of that session already said.
 
-    The first snapshot of a morning confirms events hours before the end-of-day chain does so again.
+    The first snapshot of a morning confirms events hours before the chain of the close does so again: rows that say the
+    same, word for word, keep the moment they were first known. A snapshot may also lack some underlyings: events it
+    cannot judge keep the row they have.
     """
-    same = [name for name in found.columns if name != "available_at"]
+    columns = found.columns
+    same = [name for name in columns if name != "available_at"]
+    unseen = found.filter(pl.col("reason") == NOT_LISTED).select("event_id")
+    kept = earlier.join(unseen, on="event_id", how="semi").select(columns)
+    seen = found.join(kept, on="event_id", how="anti")
     known = earlier.select(*same, first_known="available_at")
-    joined = found.join(known, on=same, how="left", nulls_equal=True, maintain_order="left")
-    return joined.with_columns(available_at=pl.min_horizontal("available_at", "first_known")).drop("first_known")
+    dated = seen.join(known, on=same, how="left", nulls_equal=True, maintain_order="left").with_columns(
+        available_at=pl.min_horizontal("available_at", "first_known")
+    )
+    return schemas.table("event_status").conform(pl.concat([dated.select(columns), kept]))
 
 
 def _reason(known_share: pl.Expr, settings: ConfirmationSettings) -> pl.Expr:

@@ -57,12 +57,13 @@ def due_snapshots(session: date, settings: IntradaySettings, delay: timedelta) -
     options and late prints are in, because it becomes the end-of-day record.
     """
     times = calendar.snapshot_times(session, settings.every_minutes)
-    useful = timedelta(minutes=settings.useful_minutes or settings.every_minutes)
+    useful, step = timedelta(minutes=settings.useful_minutes), timedelta(minutes=settings.every_minutes)
     snapshots: list[DueSnapshot] = []
     for at in times:
         closing = at == times[-1]
         due = at + delay + (calendar.CLOSING_WAIT if closing else timedelta(0))
-        ends = due + (timedelta(minutes=settings.closing_useful_minutes) if closing else useful)
+        # Once the next one is due, the market no longer shows what this one was to describe.
+        ends = due + (timedelta(minutes=settings.closing_useful_minutes) if closing else min(useful or step, step))
         snapshots.append(DueSnapshot(at, due, due + timedelta(minutes=settings.late_minutes), ends, closing))
     return snapshots
 

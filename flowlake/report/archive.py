@@ -19,6 +19,7 @@ KINDS = {
     "monitor": "Monitor",
     "history": "History",
     "ticker": "Ticker",
+    "data_docs": "Data quality",
     "evaluation": "Evaluation",
     "other": "Other",
 }

@@ -137,6 +137,10 @@ class Injector:
         self._happened: Counter[Fault] = Counter()
         self._asked: Counter[str] = Counter()
 
+    def replace(self, faults: Faults) -> None:
+        """From now on `faults` happen instead; what happened so far stays in `injected`."""
+        self._faults = faults
+
     def pick(self, path: str, query: str, page: Page) -> list[Fault]:
         """The faults of this request, in the order declared; one that ends the request is the last."""
         if not self._faults.faults:

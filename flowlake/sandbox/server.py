@@ -105,6 +105,10 @@ class SandboxServer:
         """The faults that happened, in order."""
         return list(self._injector.injected)
 
+    def inject(self, faults: Faults) -> None:
+        """Let `faults` happen from now on, instead of those before; settable while it runs."""
+        self._injector.replace(faults)
+
     def serve(self, on_ready: Callable[[str], None] = lambda base_url: None) -> None:
         """Serve in this thread until interrupted; `on_ready` gets the base URL once the port is bound."""
         listening = self._listen()

@@ -108,6 +108,7 @@ class PassStats:
     seconds: float
     latency_median: float | None
     latency_p95: float | None
+    fewest_in_flight: int
 
     def as_metadata(self) -> dict[str, object]:
         """The figures as a flat dictionary of JSON values."""
@@ -250,6 +251,7 @@ class ChainReader:
             seconds=transport.timing.monotonic() - started,
             latency_median=transport.stats.latency(0.5),
             latency_p95=transport.stats.latency(0.95),
+            fewest_in_flight=transport.fewest_slots,
         )
         return ChainPass(frame, self._rejected_frame(self._rejected), self._coverage(self._ended), stats)
 

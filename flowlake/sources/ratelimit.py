@@ -5,11 +5,15 @@ from __future__ import annotations
 import asyncio
 import random
 import time
+from collections import deque
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from flowlake.sources.errors import CircuitOpen
+
+SLOW_RATIO, SLOW_SECONDS = 4.0, 0.5
+"""Answers are slow when they take so many times as long as they once did, and at least so long."""
 
 
 @dataclass(frozen=True)
@@ -51,6 +55,80 @@ class TokenBucket:
         until = self._timing.monotonic() + seconds
         self._paused_until = max(self._paused_until, until)
         self._arrival = max(self._arrival, until + self._slack)
+
+
+class AdaptiveSlots:
+    """Places for requests in flight, as many as the server answers well: an async context manager per request.
+
+    Additive increase, multiplicative decrease: a window of as many answers as there are places adds one, a refusal
+    halves them, answers that take `SLOW_RATIO` times as long as they once did take a fifth away; never more than one
+    decrease per window, because the requests of a window suffer from the same cause. Entering yields the window's
+    number, which `refused` needs to know whom it hears.
+    Source: D. Chiu, R. Jain, "Analysis of the Increase and Decrease Algorithms for Congestion Avoidance", 1989.
+    """
+
+    def __init__(self, most: int) -> None:
+        self.limit = float(most)
+        self.lowest = most
+        self._most = most
+        self._window = 0
+        self._seconds: list[float] = []
+        self._best = float("inf")
+        self._in_flight = 0
+        self._waiting: deque[asyncio.Future[None]] = deque()
+
+    async def __aenter__(self) -> int:
+        while self._in_flight >= int(self.limit):
+            place = asyncio.get_running_loop().create_future()
+            self._waiting.append(place)
+            try:
+                await place
+            except asyncio.CancelledError:
+                # The place given to a caller that is gone belongs to the next one.
+                if place.done() and not place.cancelled():
+                    self._wake()
+                raise
+        self._in_flight += 1
+        return self._window
+
+    async def __aexit__(self, *_: object) -> None:
+        self._in_flight -= 1
+        self._wake()
+
+    def answered(self, seconds: float) -> None:
+        """Count an answer that took `seconds`."""
+        self._seconds.append(seconds)
+        if len(self._seconds) < int(self.limit):
+            return
+        typical = sorted(self._seconds)[len(self._seconds) // 2]
+        self._best = min(self._best, typical)
+        if typical > max(SLOW_RATIO * self._best, SLOW_SECONDS):
+            self._shrink(0.8)
+        else:
+            self._resize(self.limit + 1)
+
+    def refused(self, window: int) -> None:
+        """Count a refusal (429, 5xx, no answer) of a request that entered in `window`."""
+        if window == self._window:
+            self._shrink(0.5)
+
+    def _shrink(self, factor: float) -> None:
+        self._resize(self.limit * factor)
+        self.lowest = min(self.lowest, int(self.limit))
+
+    def _resize(self, limit: float) -> None:
+        self.limit = min(max(limit, 1.0), float(self._most))
+        self._window += 1
+        self._seconds.clear()
+        for _ in range(int(self.limit) - self._in_flight):
+            self._wake()
+
+    def _wake(self) -> None:
+        while self._waiting:
+            place = self._waiting.popleft()
+            if not place.done():
+                place.set_result(None)
+                return
 
 
 class CircuitBreaker:

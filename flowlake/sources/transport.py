@@ -45,7 +45,7 @@ from flowlake.sources.errors import (
     redact,
 )
 from flowlake.sources.parse import MalformedBody, UnexpectedShape
-from flowlake.sources.ratelimit import CircuitBreaker, Timing, TokenBucket, full_jitter
+from flowlake.sources.ratelimit import AdaptiveSlots, CircuitBreaker, Timing, TokenBucket, full_jitter
 
 T = TypeVar("T")
 
@@ -165,7 +165,7 @@ class Transport:
         self._breaker = CircuitBreaker(
             settings.breaker_failures, settings.breaker_trips, settings.breaker_cooldown_seconds
         )
-        self._slots = asyncio.Semaphore(settings.concurrency)
+        self._slots = AdaptiveSlots(settings.concurrency)
         self._ends_at = float("inf")
         loopback = self.origin.is_loopback
         self._http = httpx.AsyncClient(
@@ -190,6 +190,11 @@ class Transport:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         await self._http.aclose()
+
+    @property
+    def fewest_slots(self) -> int:
+        """The fewest requests in flight that trouble has left so far."""
+        return self._slots.lowest
 
     def begin_run(self) -> None:
         """Start the time budget anew and close the circuit: what failed an earlier run may work in this one."""
@@ -257,21 +262,25 @@ class Transport:
     async def _once(
         self, url: httpx.URL, decode: Callable[[bytes], T], headers: Mapping[str, str] | None, attempt: int
     ) -> Reply[T]:
-        async with self._slots:
+        async with self._slots as window:
             await self._bucket.take()
             self.stats.requests += 1
             try:
                 reply = await self._exchange(url, decode, headers, attempt)
             except (ServerError, Unreachable, ConnectionLost) as error:
+                self._slots.refused(window)
                 if pause := self._breaker.failed(error):
                     self._bucket.pause(pause)
                 raise
             except RequestFailed as error:
+                if isinstance(error, RateLimited):
+                    self._slots.refused(window)
                 # Any well-formed refusal shows that the server is alive; a broken body does not.
                 if not isinstance(error, Truncated):
                     self._breaker.succeeded()
                 raise
         self._breaker.succeeded()
+        self._slots.answered(self.stats.seconds[-1])
         return reply
 
     async def _exchange(

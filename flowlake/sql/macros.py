@@ -143,6 +143,17 @@ MACROS = (
         ),
     ),
     Macro(
+        name="alarms_by_rule",
+        parameters=("on_session",),
+        tables=("rule_alarms",),
+        description="alarms_by_rule(session): what the plain thresholds of the earlier system would flag, beside our "
+        "conviction levels, the loudest first.",
+        query=(
+            "SELECT session, rule, kind, contracts, underlyings, universe, description, origin FROM rule_alarms "
+            "WHERE session = CAST(on_session AS DATE) ORDER BY underlyings DESC, rule"
+        ),
+    ),
+    Macro(
         name="calibration_summary",
         parameters=(),
         tables=("calibration",),

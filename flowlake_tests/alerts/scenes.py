@@ -19,7 +19,8 @@ from flowlake_tests.factories import frame
 
 USED = (
     "alerts", "alert_deliveries", "alert_actions", "notifications", "scored_events", "intraday_scored_events",
-    "event_status", "event_insiders", "option_chains", "intraday_chains", "ticker_statistics", "snapshot_log",
+    "event_status", "known_events", "event_insiders", "option_chains", "intraday_chains",
+    "ticker_statistics", "snapshot_log",
 )  # fmt: skip
 """Tables of these scenes: a catalog of a few views is made faster than one of all."""
 

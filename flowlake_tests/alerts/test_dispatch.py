@@ -132,10 +132,6 @@ def test_latency_is_counted_from_when_the_snapshot_was_known(lake: Lake, mail: R
 
 
 def test_what_is_told_the_next_morning_comes_in_the_same_thread(lake: Lake, clock: ManualClock, mail: Recorder):
-    from flowlake.schemas import TABLES
-
-    if "event_status" not in TABLES:
-        pytest.skip("the table event_status is not declared in this version")
     full_scene(lake)
     send(lake, clock, mail)
     clock.now = at(9, 50, date(2026, 6, 2))
@@ -376,7 +372,7 @@ def _dispatch_in_a_process(folder: str, port: int, killed: str | None, now: date
     dispatch.dispatch(lake, configured, channels, lambda: now, budget_seconds=60)
 
 
-def run(*arguments: Any) -> multiprocessing.Process:
+def run(*arguments: Any) -> Any:
     process = multiprocessing.get_context("spawn").Process(target=_dispatch_in_a_process, args=arguments)
     process.start()
     return process
@@ -439,7 +435,11 @@ def test_a_look_stops_when_its_time_is_used_up_and_the_next_goes_on(lake: Lake, 
 
 
 def fault(minute: int = 0, **more: Any) -> notices.Fault:
-    facts = {"topic": "market data", "key": "check:option_chains:coverage", "where": "option_chains 2026-06-01"}
+    facts: dict[str, Any] = {
+        "topic": "market data",
+        "key": "check:option_chains:coverage",
+        "where": "option_chains 2026-06-01",
+    }
     return notices.Fault(
         **(facts | {"at": NOW + timedelta(minutes=minute), "severity": "ERROR", "what": "fails coverage"} | more)
     )

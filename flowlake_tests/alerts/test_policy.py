@@ -49,7 +49,8 @@ def only(held: dict[str, policy.Row]) -> policy.Row:
 
 def with_evidence(held: dict[str, policy.Row], now: datetime, **changed: Any) -> dict[str, policy.Row]:
     """The same event, seen again with other facts at `now`."""
-    rows = frame(table("scored_events"), [event(**({"available_at": now} | changed))])
+    facts: dict[str, Any] = {"available_at": now} | changed
+    rows = frame(table("scored_events"), [event(**facts)])
     known = [row["event_id"] for row in held.values()]
     return policy.update(held, policy.candidates(rows, "scored_events", 7.0, known), now)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import subprocess
 import sys
 from datetime import UTC, date, datetime
@@ -39,12 +40,26 @@ PIPELINE = {
     "anomalies_day_over_day": {"option_chains", "contract_baselines"},
     "event_outcomes": {"option_chains", "corporate_actions", "scored_events"},
     "iv_surface": {"option_chains"},
-    "daily_report": {"option_chains", "iv_surface", "scored_events", "event_outcomes"},
+    "daily_report": {
+        "option_chains",
+        "iv_surface",
+        "scored_events",
+        "event_status",
+        "event_outcomes",
+        "data_incidents",
+    },
     "ticker_pages": {"duckdb_catalog"},
     "market_page": {"duckdb_catalog"},
     "history_page": {"duckdb_catalog"},
     "monitor_page": {"duckdb_catalog"},
-    "archive_index": {"daily_report", "ticker_pages", "market_page", "history_page", "monitor_page"},
+    "archive_index": {
+        "daily_report",
+        "ticker_pages",
+        "market_page",
+        "history_page",
+        "monitor_page",
+        "data_docs",
+    },
     "duckdb_catalog": {
         "option_chains",
         "iv_surface",
@@ -161,3 +176,9 @@ def test_loading_the_definitions_imports_nothing_heavy():
     code = f"import sys, flowlake.definitions; print([name for name in {heavy} if name in sys.modules])"
     loaded = subprocess.run([sys.executable, "-W", "ignore", "-c", code], capture_output=True, text=True, check=True)
     assert loaded.stdout.strip() == "[]"
+
+
+def test_the_code_location_holds_one_set_of_definitions():
+    module = importlib.import_module("flowlake.definitions")
+    found = [name for name, value in vars(module).items() if isinstance(value, dg.Definitions)]
+    assert found == ["defs"], "Dagster refuses a module with more than one"

@@ -131,6 +131,15 @@ def test_the_status_is_known_when_the_chain_was_and_an_earlier_chain_wins():
     assert keep_earlier(at_close, changed).equals(at_close)
 
 
+def test_a_snapshot_without_an_underlying_does_not_unsay_what_an_earlier_one_said():
+    events = pl.concat([event((i, 100, 0), underlying=f"U{i}") for i in (1, 2)])
+    both = pl.concat([morning(**{f"c{i}": 100}).with_columns(underlying=pl.lit(f"U{i}")) for i in (1, 2)])
+    all_seen, one_seen = (event_status(SESSION, chains, events) for chains in (both, both.head(1)))
+    assert one_seen["status"].to_list() == ["confirmed", "unclear"]
+    assert keep_earlier(one_seen, all_seen).equals(all_seen)
+    assert keep_earlier(all_seen, one_seen)["status"].to_list() == ["confirmed", "confirmed"]
+
+
 @given(
     st.lists(st.tuples(st.integers(0, 10_000), st.integers(0, 10_000), st.integers(0, 20_000)), min_size=1, max_size=8)
 )

@@ -320,3 +320,43 @@ def test_a_profile_measured_on_a_real_day_interpolates_it(shared_data):
     at_11 = expected_share(profile, at(REAL_DAY, 90)).filter(pl.col("activity") == 3)["share"].item()
     at_10_45 = volumes.filter(pl.col("snapshot") == at(REAL_DAY, 75)).select(pl.col("chain_volume").sum()).item()
     assert at_10_45 / whole.select(pl.col("chain_volume").sum()).item() < at_11 < 0.6
+
+
+# --- one snapshot, and all of a day's ---------------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+def test_over_a_days_snapshots_more_underlyings_cross_a_level_than_at_one_of_them():
+    """What the rate of one snapshot means for a day: printed, because no formula gives it."""
+    market, rng, level = Market(tickers=40, n=26, seed=9), np.random.default_rng(4), 0.05
+    minutes = (30, 90, 150, 210, 270, 330, 390)
+    reached = intraday.assumed_share(np.array(minutes))
+    settings = IntradayDetectionSettings(same_time_sessions=5)
+    bins = {minute: [no_history("intraday_").bins] for minute in minutes}
+    statistics = {minute: [no_history("intraday_").statistics] for minute in minutes}
+    single, union, days = 0, 0, 0
+    for session in market.sessions[5:]:
+        full, before = market.chains[session], market.before(session)
+        baselines = contract_baselines(session, full, before), ticker_baselines(session, full, before)
+        left, so_far, past, crossed = full["volume"].to_numpy(), np.zeros(full.height, dtype=np.int64), 0.0, []
+        found = None
+        for minute, share in zip(minutes, reached, strict=True):
+            now = rng.binomial(left, min((share - past) / (1.0 - past), 1.0))
+            left, so_far, past = left - now, so_far + now, share
+            chains = full.with_columns(pl.Series("volume", so_far, dtype=pl.Int32))
+            history = History(pl.concat(bins[minute]), pl.concat(statistics[minute]))
+            found = detect_snapshot(at(session, minute), chains, *baselines, ASSUMED, history, no_history(), settings)
+            bins[minute].append(found.intraday_calibration_bins)
+            statistics[minute].append(found.intraday_ticker_statistics)
+            crossed.append(found.intraday_scored_events.filter(pl.col("p_value") <= level)["underlying"].to_list())
+        if found is not None and found.intraday_scored_events.height:
+            days += 1
+            single += sum(map(len, crossed))
+            union += len(set().union(*crossed))
+    mean = single / len(minutes)
+    print(
+        f"{days} sessions, {len(minutes)} snapshots each: {mean / days:.2f} of 40 a snapshot, {union / days:.2f} a day"
+    )
+    print(f"crossed by {mean:.0f} at one snapshot, by {union} at some snapshot of the day: {union / mean:.1f} times")
+    assert days >= 10
+    assert 1.0 < union / mean < len(minutes)

@@ -10,6 +10,8 @@ import pytest
 
 from flowlake import calendar, schemas
 from flowlake.detect import scoring
+from flowlake.detect.calibration import calibration
+from flowlake.detect.confirmation import event_status
 from flowlake_tests.detect.runs import Run
 
 pytestmark = [pytest.mark.slow, pytest.mark.real_data]
@@ -96,8 +98,13 @@ def _splits(session: date) -> pl.DataFrame:
 
 
 @pytest.fixture(scope="module")
-def run(shared_data) -> Run:
-    market, run = RecordedChains(shared_data / "option_chains"), Run()
+def market(shared_data) -> RecordedChains:
+    return RecordedChains(shared_data / "option_chains")
+
+
+@pytest.fixture(scope="module")
+def run(market) -> Run:
+    run = Run()
     for session in market.sessions:
         run.add(market, session, _splits(session))
     return run
@@ -137,3 +144,49 @@ def test_contributions_add_up_on_every_real_event(events):
         "llr_total", total=pl.col("factors").list.eval(pl.element().struct.field("contribution")).list.sum()
     )
     assert parts.select((pl.col("llr_total") - pl.col("total")).abs().max()).item() < 1e-9
+
+
+@pytest.fixture(scope="module")
+def status(market, run) -> pl.DataFrame:
+    mornings = [day for day in market.sessions if calendar.previous_session(day) in run.detections]
+    return pl.concat(
+        event_status(
+            day,
+            market.chains[day],
+            run.detections[calendar.previous_session(day)].scored_events,
+            _splits(day),
+        )
+        for day in mornings
+    )
+
+
+def test_the_next_morning_confirms_paypals_build_up(status):
+    row = status.filter(pl.col("event_session") == date(2026, 7, 13), pl.col("underlying") == "PYPL").row(0, named=True)
+    print(f"PYPL 2026-07-13: {row['status']}, {row['explanation']}")
+    assert row["status"] == "confirmed"
+    assert row["oi_change"] > 10_000
+
+
+def test_every_real_event_gets_a_status_and_most_are_clear_about_open_interest(events, status, market):
+    due = events.filter(pl.col("session") < market.sessions[-1])
+    assert set(status["event_id"]) == set(due["event_id"])
+    alarms = status.filter(pl.col("conviction") != "NONE")
+    for name, rows in (("all events", status), ("LOW and above", alarms)):
+        shares = {key: f"{n / rows.height:.0%}" for key, n in rows["status"].value_counts(sort=True).iter_rows()}
+        print(
+            f"{name}: {rows.height}, {shares}; reasons {dict(rows['reason'].drop_nulls().value_counts().iter_rows())}"
+        )
+    assert (alarms["known_share"] == 1.0).mean() > 0.5
+
+
+def test_promised_and_observed_alarms_are_counted_on_real_sessions(events, run, market):
+    statistics = pl.concat(found.ticker_statistics for found in run.detections.values())
+    rows = calibration(market.sessions[-1], events, statistics)
+    for row in rows.filter(pl.col("activity") == "all").iter_rows(named=True):
+        print(
+            f"{row['level']}: {row['observed']} seen, {row['nominal']:.1f} promised over {row['sessions']} sessions, "
+            f"ratio {row['ratio']:.2f} [{row['ratio_low']:.2f}, {row['ratio_high']:.2f}], {row['verdict']}"
+        )
+    low = rows.filter(pl.col("level") == "LOW", pl.col("activity") == "all").row(0, named=True)
+    assert low["judged"] == events.group_by("session").agg(pl.col("universe").first())["universe"].sum()
+    assert low["verdict"] in ("holds", "undecided")

@@ -8,8 +8,10 @@ from typing import Any
 
 import polars as pl
 
+from flowlake.quality.outcome import Outcome, Severity
 from flowlake.report.archive import ArchivePage, Entry
 from flowlake.report.daily import DailyReport, QualityNote
+from flowlake.report.data_docs import DataDocs
 from flowlake.report.history import HistoryPage
 from flowlake.report.market import MarketPage
 from flowlake.report.monitor import MonitorPage
@@ -297,3 +299,17 @@ def archive(pages: int = 1, name: str = "ABC") -> ArchivePage:
             for at, day in enumerate(days)
         ]
     )
+
+
+def data_docs(rows: int = 1, name: str = "ABC") -> DataDocs:
+    """The data docs of a session with `rows` incidents and as many broken and kept rules of one table."""
+    incidents = [
+        {"incident_id": f"i{at}", "table": "option_chains", "rule": name, "underlying": name, "severity": "ERROR"}
+        | {"expected": name, "observed": name, "origin": "simulated"}
+        for at in range(rows)
+    ]
+    outcomes = [
+        Outcome(f"rule_{at}", at % 3 == 0, Severity.ERROR if at % 2 else Severity.WARN, at % 3, 1000, name)
+        for at in range(rows)
+    ]
+    return DataDocs(SESSION, frame(table("data_incidents"), incidents), {"option_chains": outcomes}, {})

@@ -14,6 +14,7 @@ import pytest
 
 from flowlake.report.archive import render_archive
 from flowlake.report.daily import render_daily
+from flowlake.report.data_docs import render_data_docs
 from flowlake.report.history import render_history
 from flowlake.report.market import render_market
 from flowlake.report.monitor import render_monitor
@@ -41,6 +42,7 @@ PAGES: dict[str, Callable[[int, str], str]] = {
     "market": lambda n, name: render_market(examples.market(n, name)),
     "monitor": lambda n, name: render_monitor(examples.monitor(n, name)),
     "history": lambda n, name: render_history(examples.history(n, name)),
+    "data_docs": lambda n, name: render_data_docs(examples.data_docs(n, name)),
     "archive": lambda n, name: render_archive(examples.archive(n, name)),
 }
 

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flowlake.sources.errors import CircuitOpen
-from flowlake.sources.ratelimit import CircuitBreaker, TokenBucket, full_jitter
+from flowlake.sources.ratelimit import AdaptiveSlots, CircuitBreaker, TokenBucket, full_jitter
 from flowlake_tests.sources.helpers import JumpingClock
 
 
@@ -92,3 +92,82 @@ def test_a_success_closes_the_count():
 def test_back_off_never_exceeds_its_cap_nor_its_exponential(attempt: int, base: float, cap: float, share: float):
     delay = full_jitter(attempt, base, cap, lambda low, high: low + share * (high - low))
     assert 0 <= delay <= min(cap, base * 2 ** (attempt - 1))
+
+
+async def most_at_once(slots: AdaptiveSlots, callers: int) -> int:
+    at_once = most = 0
+
+    async def call() -> None:
+        nonlocal at_once, most
+        async with slots:
+            at_once += 1
+            most = max(most, at_once)
+            await asyncio.sleep(0)
+            at_once -= 1
+
+    await asyncio.gather(*(call() for _ in range(callers)))
+    return most
+
+
+@given(most=st.integers(1, 40), callers=st.integers(1, 120))
+def test_no_more_requests_are_in_flight_than_there_are_places(most: int, callers: int):
+    assert asyncio.run(most_at_once(AdaptiveSlots(most), callers)) == min(most, callers)
+
+
+async def refuse(slots: AdaptiveSlots, times: int) -> None:
+    async with slots as window:
+        for _ in range(times):
+            slots.refused(window)
+
+
+def test_refusals_of_one_window_halve_the_places_once():
+    slots = AdaptiveSlots(16)
+    asyncio.run(refuse(slots, 10))
+    assert slots.limit == 8
+    asyncio.run(refuse(slots, 1))
+    assert slots.limit == 4
+    assert slots.lowest == 4
+
+
+def test_there_is_always_one_place():
+    slots = AdaptiveSlots(2)
+    for _ in range(5):
+        asyncio.run(refuse(slots, 1))
+    assert slots.limit == 1
+    assert asyncio.run(most_at_once(slots, 5)) == 1
+
+
+def test_good_answers_give_the_places_back_one_window_at_a_time():
+    slots = AdaptiveSlots(16)
+    asyncio.run(refuse(slots, 1))
+    for answers in (8, 9, 10):
+        before = slots.limit
+        for _ in range(answers):
+            slots.answered(0.1)
+        assert slots.limit == before + 1
+    for _ in range(1000):
+        slots.answered(0.1)
+    assert slots.limit == 16
+
+
+def test_answers_that_become_slow_take_places_away():
+    slots = AdaptiveSlots(10)
+    for _ in range(10):
+        slots.answered(0.2)
+    for _ in range(10):
+        slots.answered(1.0)
+    assert slots.limit == 8
+
+
+def test_a_caller_that_gives_up_loses_nobodys_place():
+    async def scene() -> int:
+        slots = AdaptiveSlots(1)
+        async with slots:
+            leaving = asyncio.ensure_future(slots.__aenter__())
+            staying = asyncio.ensure_future(slots.__aenter__())
+            await asyncio.sleep(0)
+            leaving.cancel()
+            await asyncio.sleep(0)
+        return await asyncio.wait_for(staying, 1)
+
+    assert asyncio.run(scene()) == 0

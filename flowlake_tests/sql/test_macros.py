@@ -27,6 +27,7 @@ CALLS = {
     "ticker_history": ("'ABC'",),
     "oi_changes": ("'ABC'", DAY),
     "top_volume": (DAY,),
+    "alarms_by_rule": (DAY,),
     "calibration_summary": (),
     "what_followed": ("1",),
     "insiders_and_flow": (f"DATE '{SESSIONS[0]}'",),
@@ -81,6 +82,21 @@ def test_status_is_the_one_the_next_morning_gave(connection: duckdb.DuckDBPyConn
     assert [row["status"] for row in judged] == ["confirmed", "withdrawn"]
     newest = rows(connection, "event_statuses", DAY)
     assert [row["status"] for row in newest] == ["provisional", "provisional"]
+
+
+def test_events_of_a_session_show_the_newest_status(connection: duckdb.DuckDBPyConnection):
+    assert {row["status"] for row in rows(connection, "events_on", f"DATE '{SESSIONS[0]}'")} == {
+        "confirmed",
+        "withdrawn",
+    }
+    assert {row["status"] for row in rows(connection, "events_on")} == {"provisional"}
+
+
+def test_plain_rules_stand_beside_the_levels(connection: duckdb.DuckDBPyConnection):
+    assert [(row["rule"], row["underlyings"]) for row in rows(connection, "alarms_by_rule")] == [
+        ("z_score", 2),
+        ("LOW", 1),
+    ]
 
 
 def test_open_interest_changes_are_those_the_session_before_made(connection: duckdb.DuckDBPyConnection):

@@ -108,8 +108,8 @@ def to_mail(message: Message, settings: EmailSettings) -> EmailMessage:
     """`message` as a mail: plain text, beside it HTML with its pictures inside."""
     mail = EmailMessage(policy=SMTP)
     mail["Subject"] = clean(message.subject)
-    mail["From"] = _address(settings.sender)
-    mail["To"] = [_address(address) for _, address in getaddresses([settings.recipients]) if address]
+    mail["From"] = _addresses(settings.sender)
+    mail["To"] = _addresses(settings.recipients)
     mail["Date"] = format_datetime(message.date)
     mail["Message-ID"] = message.message_id
     if message.reply:
@@ -125,9 +125,8 @@ def to_mail(message: Message, settings: EmailSettings) -> EmailMessage:
     return mail
 
 
-def _address(text: str) -> Address:
-    name, address = getaddresses([text])[0]
-    return Address(clean(name), addr_spec=address)
+def _addresses(text: str) -> list[Address]:
+    return [Address(clean(name), addr_spec=address) for name, address in getaddresses([text]) if address]
 
 
 def _quit(server: smtplib.SMTP) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import dagster as dg
+import polars as pl
 
 from flowlake import calendar
 from flowlake.defs.partitions import through_today, trailing
@@ -40,19 +41,26 @@ def _statuses(step: Step, frames: Frames) -> dict[str, Any]:
     group="events",
     kinds=_KINDS,
     metadata=_statuses,
+    completes=True,
 )
 def event_status(step: Step) -> Frames:
-    """Open interest of this session's morning: what yesterday's events opened. A row that an intraday run of the
-    morning already wrote keeps the moment it was known."""
+    """Open interest of this session's morning: what yesterday's events opened."""
+    return {"event_status": confirmed(step, step.read("option_chains"), step.read("corporate_actions"))}
+
+
+def confirmed(step: Step, chains: pl.DataFrame, actions: pl.DataFrame) -> pl.DataFrame:
+    """EVENT_STATUS of the session as `chains` shows it: those of its close, or of any of its snapshots.
+
+    What an earlier chain of the session already said keeps the moment it was known.
+    """
     before = calendar.previous_session(step.session)
     if not step.has("scored_events", before):
-        return {"event_status": EVENT_STATUS.empty()}
+        return EVENT_STATUS.empty()
     events = step.lake.read("scored_events", before.isoformat())
-    chains, actions = step.read("option_chains"), step.read("corporate_actions")
     found = confirmation.event_status(step.session, chains, events, actions, step.market.settings.confirmation)
-    if step.has("event_status", step.session):
-        found = confirmation.keep_earlier(found, step.read("event_status"))
-    return {"event_status": found}
+    if not step.has("event_status", step.session):
+        return found
+    return confirmation.keep_earlier(found, step.lake.read("event_status", step.session.isoformat()))
 
 
 @session_asset(

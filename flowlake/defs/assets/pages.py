@@ -23,7 +23,7 @@ _KINDS = {"jinja", "html"}
 
 
 @dg.asset(
-    deps=["option_chains", "iv_surface", "scored_events", "event_outcomes"],
+    deps=["option_chains", "iv_surface", "scored_events", "event_status", "event_outcomes", "data_incidents"],
     partitions_def=SESSIONS,
     backfill_policy=dg.BackfillPolicy.single_run(),
     group_name="published",
@@ -108,7 +108,7 @@ def monitor_page(context: dg.AssetExecutionContext, lake: LakeResource, reports:
 
 
 @dg.asset(
-    deps=[daily_report, ticker_pages, market_page, history_page, monitor_page],
+    deps=[daily_report, ticker_pages, market_page, history_page, monitor_page, "data_docs"],
     group_name="published",
     owners=OWNERS,
     kinds=_KINDS,
