@@ -8,6 +8,7 @@ import dagster as dg
 import polars as pl
 
 from flowlake import calendar, snapshots
+from flowlake.defs.assets.insiders import signals_of
 from flowlake.defs.partitions import SESSIONS, through_today, trailing
 from flowlake.defs.resources import LakeResource
 from flowlake.defs.session_asset import (
@@ -100,7 +101,7 @@ def flow_features(step: Step) -> Frames:
         actions=step.read("corporate_actions"),
         history=step.trailing(OPTIONS_FLOW_FEATURES.name, flow.HISTORY_SESSIONS, flow.HISTORY.names()).collect(),
         found={name: step.read(name) for name in _FOUND if step.has(name, step.session)},
-        insiders=_if_there(step.lake, "insider_signals", step.partition),
+        insiders=_insiders(step),
         congress=_if_there(step.lake, "congress_trades", UNPARTITIONED),
     )
     return flow.flow_features(inputs)
@@ -140,6 +141,14 @@ def intraday_flow_features(step: Step) -> Frames:
     return {
         INTRADAY_FLOW_FEATURES.name: flow.flow_features(inputs, INTRADAY_FLOW_FEATURES)[INTRADAY_FLOW_FEATURES.name]
     }
+
+
+def _insiders(step: Step) -> pl.DataFrame | None:
+    """Insider signals of the session; the morning run is before their own, so that they are made from the trades."""
+    held = _if_there(step.lake, "insider_signals", step.partition)
+    if held is None and step.has("insider_trades", step.session):
+        return signals_of(step.lake, step.session)
+    return held
 
 
 def _stocks(step: Step, today: str) -> pl.DataFrame:
