@@ -30,13 +30,15 @@ class HistoryPage:
     """Everything the page shows.
 
     `events` holds session, event_id, underlying, score, conviction, direction, universe and origin of all events;
-    `outcomes` and `statuses` are all of `event_outcomes` and `event_status`; `calibration` is its newest session.
+    `outcomes`, `statuses` and `rules` are all of `event_outcomes`, `event_status` and `rule_alarms`; `calibration` is
+    its newest session.
     """
 
     events: pl.DataFrame
     outcomes: pl.DataFrame
     statuses: pl.DataFrame
     calibration: pl.DataFrame
+    rules: pl.DataFrame
 
     @property
     def origin(self) -> str:
@@ -67,6 +69,7 @@ def render_history(page: HistoryPage) -> str:
         "outcome_pictures": [(horizon, _outcome_picture(scored, horizon)) for horizon in horizons],
         "calibration": _all_activity(page.calibration).to_dicts(),
         "calibration_picture": calibration_picture(page.calibration),
+        "rules": rule_means(page.rules).to_dicts(),
         "statuses": _status_counts(page.statuses),
         "levels": [level for level, _ in CONVICTIONS],
     }
@@ -174,6 +177,21 @@ def calibration_picture(calibration: pl.DataFrame) -> Markup:
         if (row := found.get(level)) and row["ratio"] is not None
     ]
     return charts.interval_chart(rows, "Alarms seen over alarms promised, by conviction", lambda value: f"{value:.1f}×")
+
+
+def rule_means(rules: pl.DataFrame) -> pl.DataFrame:
+    """Mean number of underlyings a session that each plain rule, and each conviction level, would have told about."""
+    return (
+        rules.sort("session")
+        .group_by("kind", "rule", maintain_order=True)
+        .agg(
+            pl.col("description").last(),
+            sessions=pl.len(),
+            alarms=pl.col("underlyings").mean(),
+            universe=pl.col("universe").mean(),
+        )
+        .sort("alarms", "rule", descending=[True, False])
+    )
 
 
 def _all_activity(calibration: pl.DataFrame) -> pl.DataFrame:

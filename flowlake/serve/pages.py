@@ -1,11 +1,14 @@
-"""The pages: files of the reports folder, and the human page of the API. Nothing outside that folder is ever read."""
+"""The pages: made of the newest state, or files of the reports folder; and the human page of the API.
+
+Nothing outside that folder is ever read.
+"""
 
 from __future__ import annotations
 
 import base64
 import hashlib
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
@@ -43,19 +46,25 @@ class PageFile:
 
 
 class PageFolder:
-    """The rendered pages below one folder."""
+    """The rendered pages below one folder; those that `live` can make are made of the newest state instead."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, live: Callable[[str], str | None] | None = None) -> None:
         self.folder = folder.absolute()
+        self._live = live
 
     def read(self, name: str) -> PageFile:
         """The page `name` ('' is the index); raises `Problem` 404 for everything that is not a page of the folder."""
+        made = self._live(name) if self._live and name else None
+        if made is not None:
+            return self._page(made.encode(), ".html")
         path = self._path(name or "index.html")
         if path is None:
             raise Problem(404, "there is no such page", remedy="/ lists the pages; /api describes the API")
-        body = path.read_bytes()
-        csp = self.csp_of(body) if path.suffix == ".html" else _STRICT + _CLOSED
-        return PageFile(body, _MEDIA_TYPES[path.suffix], hashlib.sha256(body).hexdigest()[:32], csp)
+        return self._page(path.read_bytes(), path.suffix)
+
+    def _page(self, body: bytes, suffix: str) -> PageFile:
+        csp = self.csp_of(body) if suffix == ".html" else _STRICT + _CLOSED
+        return PageFile(body, _MEDIA_TYPES[suffix], hashlib.sha256(body).hexdigest()[:32], csp)
 
     @staticmethod
     def csp_of(html: bytes) -> str:
