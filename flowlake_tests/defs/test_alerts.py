@@ -90,10 +90,12 @@ def test_scored_events_go_out_once_and_the_cursor_remembers_them(mail: Recorder,
     put_events(SmallLake().open(), event())
     first = evaluate(alert_sensor, instance)
     assert "1 sent" in first.skip_reason.skip_message
+    assert [each.asset_key.to_user_string() for each in first.asset_events] == ["alerts", "alert_deliveries"]
     assert list(json.loads(first.cursor)) == [f"scored_events/{SESSION}"]
     second = evaluate(alert_sensor, instance, first.cursor)
     assert "0 raised" in second.skip_reason.skip_message
     assert second.cursor == first.cursor
+    assert second.asset_events == []
     assert len(mail.sent) == 1
 
 
