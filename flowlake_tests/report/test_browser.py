@@ -287,3 +287,23 @@ def test_print_shows_every_tab_and_hides_the_controls(open_page: Open):
     assert page.locator(".panel:visible").count() == 4
     assert page.locator(".filters:visible").count() == 0
     assert page.evaluate("getComputedStyle(document.body).color") != "rgb(231, 237, 244)", "dark ink on white paper"
+
+
+@pytest.mark.slow
+def test_from_the_button_to_the_ledger_and_back(browser: Browser, tmp_path: Path):
+    from flowlake.lake import Lake
+    from flowlake.serve.server import LakeServer
+    from flowlake.settings import Settings
+    from flowlake_tests.small_lake import fill
+
+    lake = Lake.open(tmp_path / "data")
+    fill(lake)
+    with LakeServer(Settings(data_dir=tmp_path / "data", reports_dir=tmp_path)) as server:
+        page = browser.new_page()
+        page.goto(f"{server.base_url}/market.html")
+        page.locator("[data-acknowledge]").first.click()
+        page.locator("[data-state]", has_text="acknowledged").first.wait_for()
+        page.reload()
+        assert page.locator("[data-state]", has_text="acknowledged").count() == 1, "the page was made anew"
+        page.close()
+    assert "market page" in lake.scan("alert_actions").collect()["by"].to_list()
