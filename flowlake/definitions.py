@@ -14,7 +14,14 @@ from flowlake.defs.resources import resources
 
 defs = as_product(
     dg.Definitions(
-        assets=[*ASSETS, *features.ASSETS, *intraday_assets.ASSETS, *insiders.ASSETS, *evaluation.ASSETS],
+        assets=[
+            *ASSETS,
+            *features.ASSETS,
+            *intraday_assets.ASSETS,
+            *insiders.ASSETS,
+            *evaluation.ASSETS,
+            *alerts.ASSETS,
+        ],
         asset_checks=[*CHECKS, *features.CHECKS, *insiders.CHECKS],
         jobs=[
             evaluation.evaluate,
@@ -22,6 +29,7 @@ defs = as_product(
             jobs.closing_snapshot,
             jobs.events,
             jobs.retention,
+            jobs.timeliness,
             *intraday.JOBS,
             *live_pages.JOBS,
             *insiders.JOBS,
@@ -30,6 +38,7 @@ defs = as_product(
             schedules.closing_snapshot_schedule,
             schedules.end_of_day_schedule,
             schedules.retention_schedule,
+            schedules.timeliness_schedule,
             *intraday.SCHEDULES,
             *insiders.SCHEDULES,
         ],

@@ -22,6 +22,7 @@ SMALLEST_BIN = 5
 RECURRING = 25
 """Names of the table of recurring ones."""
 
+_LARGEST_RATIO = 5.0
 _Z95 = 1.959964
 
 
@@ -67,7 +68,7 @@ def render_history(page: HistoryPage) -> str:
         "recurring": recurring(page.events, page.statuses).to_dicts(),
         "bins": scored.to_dicts(),
         "outcome_pictures": [(horizon, _outcome_picture(scored, horizon)) for horizon in horizons],
-        "calibration": _all_activity(page.calibration).to_dicts(),
+        "calibration": _all_activity(page.calibration).sort(_by_conviction("level")).to_dicts(),
         "calibration_picture": calibration_picture(page.calibration),
         "rules": rule_means(page.rules).to_dicts(),
         "statuses": _status_counts(page.statuses),
@@ -176,7 +177,8 @@ def calibration_picture(calibration: pl.DataFrame) -> Markup:
         for level, _ in CONVICTIONS
         if (row := found.get(level)) and row["ratio"] is not None
     ]
-    return charts.interval_chart(rows, "Alarms seen over alarms promised, by conviction", lambda value: f"{value:.1f}×")
+    title = "Alarms seen over alarms promised, by conviction"
+    return charts.interval_chart(rows, title, lambda value: f"{value:.1f}×", zero=0.0, top=_LARGEST_RATIO)
 
 
 def rule_means(rules: pl.DataFrame) -> pl.DataFrame:
@@ -190,8 +192,13 @@ def rule_means(rules: pl.DataFrame) -> pl.DataFrame:
             alarms=pl.col("underlyings").mean(),
             universe=pl.col("universe").mean(),
         )
-        .sort("alarms", "rule", descending=[True, False])
+        .sort(pl.col("kind") == "conviction", _by_conviction("rule"), -pl.col("alarms"), "rule")
     )
+
+
+def _by_conviction(column: str) -> pl.Expr:
+    """Sorts the most convinced first; what is no conviction level comes last."""
+    return pl.col(column).replace_strict({level: at for at, (level, _) in enumerate(CONVICTIONS)}, default=99)
 
 
 def _all_activity(calibration: pl.DataFrame) -> pl.DataFrame:

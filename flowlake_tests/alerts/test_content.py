@@ -70,7 +70,7 @@ def test_the_figures_add_up(lake: Lake):
     assert facts["If the stock were at $106.40 then"].startswith("worth $1.40, 65% more than it costs now")
     assert facts["Most a buyer can lose"] == "the whole premium: $85 a contract"
     assert facts["Time decay"].startswith("about $4.00 a day and contract")
-    assert facts["Delta"].startswith("+0.22: roughly a 22% chance")
+    assert facts["Delta"] == "+0.22: ends in the money roughly 22 times in 100"
     line = said.lines[0]
     assert (line.name, line.gamma, line.open_interest) == ("ABC 19 Jun 2026 105 call", pytest.approx(0.031), 250)
     assert said.volume_words.startswith("9,000 calls traded, 29.0 times the usual 310")

@@ -163,6 +163,11 @@ def test_a_snapshot_that_is_not_scored_in_time_is_late_and_a_later_one_is_the_re
     assert [row["status"] for row in group(held, faults, works, RULES, at(10, 48)).raised] == ["recovered"]
 
 
+def test_what_was_late_days_ago_is_not_told_when_the_sensor_is_switched_on():
+    rows = log(log_row(0, status="failed", scored_at=None))
+    assert late_snapshots(rows, at(10, 20) + timedelta(days=1), RULES, "") == ([], [])
+
+
 def test_a_snapshot_nobody_began_is_seen():
     rows = log(log_row(0), log_row(15))
     missing = missing_snapshots(rows, 15, 15, at(10, 50))

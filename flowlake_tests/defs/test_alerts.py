@@ -62,6 +62,7 @@ def mail(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Recorder]:
     monkeypatch.setenv("FLOWLAKE_CLOCK__START_REAL", "2020-01-01T00:00:00Z")
     monkeypatch.setenv("FLOWLAKE_CLOCK__START_MARKET", at(16, 30).isoformat())
     monkeypatch.setenv("FLOWLAKE_CLOCK__SPEED", "0.00001")
+    monkeypatch.setattr("flowlake.alerts.pictures.draw", lambda content, evidence: {})
     monkeypatch.setattr(sensors, "channels", lambda settings, write: {"email": recorder})
     State.passes, State.fails = True, False
     get_settings.cache_clear()
@@ -90,10 +91,12 @@ def test_scored_events_go_out_once_and_the_cursor_remembers_them(mail: Recorder,
     put_events(SmallLake().open(), event())
     first = evaluate(alert_sensor, instance)
     assert "1 sent" in first.skip_reason.skip_message
+    assert [each.asset_key.to_user_string() for each in first.asset_events] == ["alerts", "alert_deliveries"]
     assert list(json.loads(first.cursor)) == [f"scored_events/{SESSION}"]
     second = evaluate(alert_sensor, instance, first.cursor)
     assert "0 raised" in second.skip_reason.skip_message
     assert second.cursor == first.cursor
+    assert second.asset_events == []
     assert len(mail.sent) == 1
 
 
