@@ -19,7 +19,7 @@ from rich.console import Console
 from rich.table import Table as Grid
 
 from flowlake import calendar, services
-from flowlake.commands import alerts, automation, backfill, intraday
+from flowlake.commands import alerts, automation, backfill, features, intraday
 from flowlake.settings import SANDBOX_ENV, get_settings
 
 if TYPE_CHECKING:
@@ -31,6 +31,7 @@ app.add_typer(sandbox, name="sandbox")
 app.add_typer(intraday.app, name="intraday")
 app.add_typer(automation.app, name="automation")
 app.add_typer(alerts.app, name="alerts")
+app.add_typer(features.app, name="features")
 app.add_typer(backfill.app, name="backfill")
 
 console = Console()
@@ -138,7 +139,8 @@ def demo(
         report = _newest_report()
         console.print(f"\nDone in {time.monotonic() - started:.0f} s.")
         console.print(f"  report   {report}", highlight=False)
-        console.print(f"  DuckDB   {data_dir / 'flowlake.duckdb'}   (python: flowlake.connect())", highlight=False)
+        console.print(f"  DuckDB   {data_dir / 'flowlake.duckdb'}   (python: flowlake.open())", highlight=False)
+        console.print("  pages    flowlake serve   (and the API, on http://127.0.0.1:8700)", highlight=False)
         if serve:
             console.print(f"  Dagster  http://{services.LOOPBACK}:{port}   (stop with Ctrl-C)", highlight=False)
             services.dagster_ui(data_dir, port)

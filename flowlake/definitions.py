@@ -5,7 +5,7 @@ from __future__ import annotations
 import dagster as dg
 
 from flowlake.defs import alerts, intraday, jobs, live_pages, schedules
-from flowlake.defs.assets import ASSETS, features, insiders
+from flowlake.defs.assets import ASSETS, evaluation, features, insiders
 from flowlake.defs.assets import intraday as intraday_assets
 from flowlake.defs.checks import CHECKS
 from flowlake.defs.loggers import plain_logger
@@ -14,13 +14,22 @@ from flowlake.defs.resources import resources
 
 defs = as_product(
     dg.Definitions(
-        assets=[*ASSETS, *features.ASSETS, *intraday_assets.ASSETS, *insiders.ASSETS],
+        assets=[
+            *ASSETS,
+            *features.ASSETS,
+            *intraday_assets.ASSETS,
+            *insiders.ASSETS,
+            *evaluation.ASSETS,
+            *alerts.ASSETS,
+        ],
         asset_checks=[*CHECKS, *features.CHECKS, *insiders.CHECKS],
         jobs=[
+            evaluation.evaluate,
             jobs.end_of_day,
             jobs.closing_snapshot,
             jobs.events,
             jobs.retention,
+            jobs.timeliness,
             *intraday.JOBS,
             *live_pages.JOBS,
             *insiders.JOBS,
@@ -29,6 +38,7 @@ defs = as_product(
             schedules.closing_snapshot_schedule,
             schedules.end_of_day_schedule,
             schedules.retention_schedule,
+            schedules.timeliness_schedule,
             *intraday.SCHEDULES,
             *insiders.SCHEDULES,
         ],

@@ -22,6 +22,7 @@ SMALLEST_BIN = 5
 RECURRING = 25
 """Names of the table of recurring ones."""
 
+_LARGEST_RATIO = 5.0
 _Z95 = 1.959964
 
 
@@ -29,8 +30,8 @@ _Z95 = 1.959964
 class HistoryPage:
     """Everything the page shows.
 
-    `events` holds session, event_id, underlying, score, conviction, direction, universe and origin of all events;
-    `outcomes`, `statuses` and `rules` are all of `event_outcomes`, `event_status` and `rule_alarms`; `calibration` is
+    `events` holds session, event_id, underlying, score, conviction, direction, universe and origin of `scored_events`;
+    `outcomes`, `statuses` and `rules` are rows of `event_outcomes`, `event_status` and `rule_alarms`; `calibration` is
     its newest session.
     """
 
@@ -43,7 +44,9 @@ class HistoryPage:
     @property
     def origin(self) -> str:
         """Where the newest events came from."""
-        return self.events.sort("session")["origin"][-1] if self.events.height else "unknown"
+        return (
+            self.events.row(self.events["session"].arg_max(), named=True)["origin"] if self.events.height else "unknown"
+        )
 
 
 def render_history(page: HistoryPage) -> str:
@@ -67,7 +70,7 @@ def render_history(page: HistoryPage) -> str:
         "recurring": recurring(page.events, page.statuses).to_dicts(),
         "bins": scored.to_dicts(),
         "outcome_pictures": [(horizon, _outcome_picture(scored, horizon)) for horizon in horizons],
-        "calibration": _all_activity(page.calibration).to_dicts(),
+        "calibration": _all_activity(page.calibration).sort(_by_conviction("level")).to_dicts(),
         "calibration_picture": calibration_picture(page.calibration),
         "rules": rule_means(page.rules).to_dicts(),
         "statuses": _status_counts(page.statuses),
@@ -176,7 +179,8 @@ def calibration_picture(calibration: pl.DataFrame) -> Markup:
         for level, _ in CONVICTIONS
         if (row := found.get(level)) and row["ratio"] is not None
     ]
-    return charts.interval_chart(rows, "Alarms seen over alarms promised, by conviction", lambda value: f"{value:.1f}×")
+    title = "Alarms seen over alarms promised, by conviction"
+    return charts.interval_chart(rows, title, lambda value: f"{value:.1f}×", zero=0.0, top=_LARGEST_RATIO)
 
 
 def rule_means(rules: pl.DataFrame) -> pl.DataFrame:
@@ -190,8 +194,13 @@ def rule_means(rules: pl.DataFrame) -> pl.DataFrame:
             alarms=pl.col("underlyings").mean(),
             universe=pl.col("universe").mean(),
         )
-        .sort("alarms", "rule", descending=[True, False])
+        .sort(pl.col("kind") == "conviction", _by_conviction("rule"), -pl.col("alarms"), "rule")
     )
+
+
+def _by_conviction(column: str) -> pl.Expr:
+    """Sorts the most convinced first; what is no conviction level comes last."""
+    return pl.col(column).replace_strict({level: at for at, (level, _) in enumerate(CONVICTIONS)}, default=99)
 
 
 def _all_activity(calibration: pl.DataFrame) -> pl.DataFrame:

@@ -125,8 +125,9 @@ def name_in_file(kind: str, file: str) -> str | None:
         return None
     try:
         name = _SPELLED.sub(lambda part: chr(int(part[1], 16)), found[1])
+        name.encode()
     except (ValueError, OverflowError):
-        return None  # no such code point
+        return None  # no such code point, or half of one
     return name if f"{kind}-{_file_part(name)}.html" == file else None
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 from collections.abc import Callable
-from datetime import date
 
 from flowlake.report import build
 from flowlake.report.build import Reader, UnknownUnderlying
@@ -17,7 +16,10 @@ KEPT = 64
 
 
 def page_on_request(lake: Reader, file: str, thresholds: MonitorSettings) -> str | None:
-    """HTML of the page that is called `file` in the reports folder; None where it is no page of this lake."""
+    """HTML of the page that is called `file` in the reports folder; None where it is no page of this lake.
+
+    Daily reports are not made here: they show what the checks of their run found, which only the run knows.
+    """
     if file == "market.html":
         return build.market_page(lake)
     if file == "history.html":
@@ -29,13 +31,7 @@ def page_on_request(lake: Reader, file: str, thresholds: MonitorSettings) -> str
             return build.ticker_page(lake, name)
         except UnknownUnderlying:
             return None
-    return _daily(lake, file)
-
-
-def _daily(lake: Reader, file: str) -> str | None:
-    key = file.removeprefix("daily-").removesuffix(".html")
-    known = file == f"daily-{key}.html" and key in lake.partitions("scored_events")
-    return build.daily_page(lake, date.fromisoformat(key)) if known else None
+    return None
 
 
 class LivePages:

@@ -18,6 +18,8 @@ from flowlake.settings import get_settings
 from flowlake_tests.alerts.mail_server import MailServer
 from flowlake_tests.alerts.scenes import NOW, event, full_scene, open_lake, put_events, settings
 
+pytestmark = pytest.mark.usefixtures("without_pictures")
+
 
 @pytest.fixture
 def lake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Lake]:
@@ -29,6 +31,7 @@ def lake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Lake]:
     monkeypatch.setattr("flowlake.commands.alerts.console.width", 220, raising=False)
     get_settings.cache_clear()
     store = open_lake(tmp_path / "data")
+    monkeypatch.setattr("flowlake.commands.alerts._lake", lambda: store)
     full_scene(store)
     yield store
     get_settings.cache_clear()

@@ -166,3 +166,15 @@ def test_the_closing_snapshot_becomes_the_end_of_day_record_without_asking_again
         done = end_of_day(instance, SESSION, SESSION)
         assert done.succeeded, done.failures
     assert {name: lake.digests()[name][str(SESSION)] for name in tables} == taken_over
+
+
+def test_features_of_a_snapshot_follow_its_publication(folder: Path):
+    lake, key = Lake.open(folder / "data"), f"{SESSION}-10:45"
+    features, chains = lake.read("intraday_flow_features", key), lake.read("intraday_chains", key)
+    assert set(features["underlying"]) == set(chains["underlying"])
+    assert features["option_volume"].sum() == chains["volume"].sum()
+    assert set(features["snapshot"]) == set(chains["snapshot"])
+    with connect(folder / "data") as connection:
+        assert connection.sql(
+            f"SELECT count(*) FROM intraday_flow_features WHERE snapshot = '{at('10:45')}'"
+        ).fetchall()
