@@ -73,10 +73,10 @@ def _symbol() -> pl.Expr:
 def great_expectations_alone(rows: pl.DataFrame) -> None:
     """The row rules, as far as Great Expectations can say them, on all rows."""
     import great_expectations as gx
-    import great_expectations.expectations as expect
+    import great_expectations.expectations.core as expect
 
     context = gx.get_context(mode="ephemeral")
-    context.variables.progress_bars = {"globally": False}
+    context.variables.progress_bars = {"globally": False}  # pyright: ignore[reportAttributeAccessIssue]
     asset = context.data_sources.add_pandas("all").add_dataframe_asset("rows")
     definition = asset.add_batch_definition_whole_dataframe("whole")
     required = [column.name for column in OPTION_CHAINS.columns if not column.nullable]
