@@ -1,16 +1,19 @@
-"""Baselines, four detectors and the score on one session, by universe size: seconds and peak memory.
+"""Baselines, four detectors and the score on one session, at two sizes of universe: seconds, peak memory, linearity.
 
-    python -m benchmarks.detection [--underlyings 600] [--contracts-per 266] [--sessions 60]
+    python -m benchmarks.detection [--underlyings 600 1200] [--contracts-per 266] [--sessions 60]
 
 Chains are random but have the market's shape: lognormal activity, about 72 % of contract-days without a trade. 6,000
 underlyings make 1.6 million contracts a session; trailing sessions are held as Parquet in a temporary folder and read
-as the pipeline reads them.
+as the pipeline reads them. Each size is measured in a process of its own, which has generated nothing. The full size
+is `--underlyings 3000 6000`.
 """
 
 from __future__ import annotations
 
 import argparse
 import resource
+import subprocess
+import sys
 import tempfile
 import time
 from datetime import date, timedelta
@@ -83,28 +86,54 @@ def chain(day: date, contracts: pl.DataFrame, rng: np.random.Generator) -> pl.Da
 
 
 def main() -> None:
-    """Print seconds per stage for the last session and the peak memory of the process."""
+    """Print seconds per stage for the last sessions of each size, peak memory, and the cost per contract."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--underlyings", type=int, default=600)
+    parser.add_argument("--underlyings", type=int, nargs="+", default=[600, 1200])
     parser.add_argument("--contracts-per", type=int, default=266)
     parser.add_argument("--sessions", type=int, default=60)
+    parser.add_argument("--measure", type=Path, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
-    contracts = contract_table(arguments.underlyings, arguments.contracts_per)
-    with tempfile.TemporaryDirectory() as folder:
-        days = [*calendar.trailing_sessions(SESSION, arguments.sessions), SESSION]
-        for n, day in enumerate(days):
-            frame = chain(day, contracts, np.random.default_rng(n))
-            frame.write_parquet(Path(folder) / f"{day}.parquet", row_group_size=32_768)
-        untraded = pl.scan_parquet(Path(folder) / f"{SESSION}.parquet").select((pl.col("volume") == 0).mean())
+    if arguments.measure:
+        _measure_folder(arguments.measure)
+        return
+    per_contract = [_size(count, arguments.contracts_per, arguments.sessions) for count in arguments.underlyings]
+    first, last = per_contract[0], per_contract[-1]
+    if len(per_contract) > 1:
         print(
-            f"{contracts.height:,} contracts, {arguments.underlyings:,} underlyings, {untraded.collect().item():.0%} "
-            f"untraded, {len(days)} sessions"
+            f"CPU seconds per million contracts: {first:.2f} at {arguments.underlyings[0]:,} underlyings, {last:.2f} "
+            f"at {arguments.underlyings[-1]:,}; ratio {last / first:.2f} (1 is linear)"
         )
-        found: list[Detection] = []
-        for day in days[-CALIBRATED:]:
-            found.append(_measure(day, Path(folder), days, found))
+
+
+def _size(underlyings: int, per: int, sessions: int) -> float:
+    """Generate one size, measure it in a child process; CPU seconds per million contracts, quickest session."""
+    contracts = contract_table(underlyings, per)
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch)
+        for n, day in enumerate([*calendar.trailing_sessions(SESSION, sessions), SESSION]):
+            frame = chain(day, contracts, np.random.default_rng(n))
+            frame.write_parquet(folder / f"{day}.parquet", row_group_size=32_768)
+        untraded = pl.scan_parquet(folder / f"{SESSION}.parquet").select((pl.col("volume") == 0).mean())
+        print(
+            f"{contracts.height:,} contracts, {underlyings:,} underlyings, {untraded.collect().item():.0%} untraded, "
+            f"{sessions + 1} sessions",
+            flush=True,
+        )
+        command = [sys.executable, "-m", "benchmarks.detection", "--measure", str(folder)]
+        printed = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    print(printed, end="", flush=True)
+    quickest = min(float(line.split("(")[1].split(" CPU")[0]) for line in printed.splitlines() if "CPU s" in line)
+    return quickest / contracts.height * 1e6
+
+
+def _measure_folder(folder: Path) -> None:
+    """Measure the last sessions of a generated folder, each calibrated on those before it."""
+    days = sorted(date.fromisoformat(path.stem) for path in folder.glob("*.parquet"))
+    found: list[Detection] = []
+    for day in days[-CALIBRATED:]:
+        found.append(_measure(day, folder, days, found))
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    print(f"peak memory {peak:,.0f} MB (generation included); {found[-1].scored_events.height} events")
+    print(f"peak memory {peak:,.0f} MB; {found[-1].scored_events.height} events")
 
 
 def _measure(day: date, folder: Path, days: list[date], found: list[Detection]) -> Detection:

@@ -138,7 +138,8 @@ def demo(
         report = _newest_report()
         console.print(f"\nDone in {time.monotonic() - started:.0f} s.")
         console.print(f"  report   {report}", highlight=False)
-        console.print(f"  DuckDB   {data_dir / 'flowlake.duckdb'}   (python: flowlake.connect())", highlight=False)
+        console.print(f"  DuckDB   {data_dir / 'flowlake.duckdb'}   (python: flowlake.open())", highlight=False)
+        console.print("  pages    flowlake serve   (and the API, on http://127.0.0.1:8700)", highlight=False)
         if serve:
             console.print(f"  Dagster  http://{services.LOOPBACK}:{port}   (stop with Ctrl-C)", highlight=False)
             services.dagster_ui(data_dir, port)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dagster as dg
 
 from flowlake.defs import alerts, intraday, jobs, live_pages, schedules
-from flowlake.defs.assets import ASSETS, features, insiders
+from flowlake.defs.assets import ASSETS, evaluation, features, insiders
 from flowlake.defs.assets import intraday as intraday_assets
 from flowlake.defs.checks import CHECKS
 from flowlake.defs.loggers import plain_logger
@@ -14,9 +14,17 @@ from flowlake.defs.resources import resources
 
 defs = as_product(
     dg.Definitions(
-        assets=[*ASSETS, *features.ASSETS, *intraday_assets.ASSETS, *insiders.ASSETS],
+        assets=[
+            *ASSETS,
+            *features.ASSETS,
+            *intraday_assets.ASSETS,
+            *insiders.ASSETS,
+            *evaluation.ASSETS,
+            *alerts.ASSETS,
+        ],
         asset_checks=[*CHECKS, *features.CHECKS, *insiders.CHECKS],
         jobs=[
+            evaluation.evaluate,
             jobs.end_of_day,
             jobs.closing_snapshot,
             jobs.events,

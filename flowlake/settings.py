@@ -276,7 +276,10 @@ class AlertSettings(BaseModel):
         default=60.0, ge=0, description="Least time between messages about one broken thing; its recovery is told."
     )
     snapshot_grace_minutes: float = Field(
-        default=5.0, ge=0, description="How long after it could be taken a snapshot counts as late."
+        default=12.0,
+        ge=0,
+        description="Time from when a snapshot could be taken to when it must be scored; a pass over the whole market "
+        "takes about 5 minutes.",
     )
     retry_seconds: float = Field(default=30.0, gt=0, description="First pause before a failed message; doubles.")
     retry_cap_seconds: float = Field(default=900.0, gt=0, description="Longest such pause.")
@@ -398,6 +401,19 @@ class ServeSettings(BaseModel):
         return frozenset(name.strip().lower() for name in self.hosts.split(",") if name.strip())
 
 
+class EvaluationSettings(BaseModel):
+    """How detection is measured by the `evaluation` assets."""
+
+    recording: Path | None = Field(
+        default=None, description="Folder of recorded sessions to place episodes in; unset, simulated ones are used."
+    )
+    cases: Path | None = Field(default=None, description="JSON of public cases to re-enact.")
+    seed: int = Field(default=1, ge=0, description="Seed of everything drawn.")
+    episodes_share: float = Field(
+        default=1.0, gt=0, le=1, description="Share of the protocol's number of episodes; less is quicker and rougher."
+    )
+
+
 class Settings(BaseSettings):
     """All settings. `Settings()` reads the environment and `.env` of the working directory."""
 
@@ -432,6 +448,7 @@ class Settings(BaseSettings):
     intraday_detection: IntradayDetectionSettings = Field(default_factory=IntradayDetectionSettings)
     rules: RuleSettings = Field(default_factory=RuleSettings)
     known_events: KnownEventsSettings = Field(default_factory=KnownEventsSettings)
+    evaluation: EvaluationSettings = Field(default_factory=EvaluationSettings)
     edgar: EdgarSettings = Field(default_factory=EdgarSettings)
     congress: CongressSettings = Field(default_factory=CongressSettings)
     alerts: AlertSettings = Field(default_factory=AlertSettings)

@@ -63,6 +63,7 @@ def said(result: subprocess.CompletedProcess[str]) -> str:
         ["doctor"],
         ["retention"],
         ["evaluate"],
+        ["serve"],
         ["sandbox", "serve"],
     ],
 )

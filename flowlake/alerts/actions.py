@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from flowlake.alerts import ledger
@@ -83,13 +83,21 @@ def _act(
             "by": by.strip()[:_NAME_LENGTH],
             "note": note.strip()[:_NOTE_LENGTH] if note else None,
             "via": via,
-            "available_at": now,
+            "available_at": _after(transaction, now),
             "origin": "person",
         }
         ledger.put(transaction, ALERT_ACTIONS.name, [row])
         if row["alert_id"]:
             _show(transaction, row, now)
     return action_id
+
+
+def _after(transaction: Transaction, now: datetime) -> datetime:
+    """`now`, or as little later as keeps actions of one instant in the order in which they were done."""
+    taken = set(ledger.actions(transaction)["available_at"])
+    while now in taken:
+        now += timedelta(microseconds=1)
+    return now
 
 
 def _show(transaction: Transaction, action: dict[str, Any], now: datetime) -> None:

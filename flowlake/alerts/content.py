@@ -331,7 +331,9 @@ def _risks(lead: Row | None, greeks: Row | None) -> list[tuple[str, str]]:
     if known.get("spread") is not None and known.get("mid"):
         facts.append(("Bid-ask spread", f"${known['spread']:,.2f}, {known['spread'] / known['mid']:.0%} of the price"))
     if lead["delta"] is not None:
-        facts.append(("Delta", f"{lead['delta']:+.2f}: roughly a {abs(lead['delta']):.0%} chance to end in the money"))
+        facts.append(
+            ("Delta", f"{lead['delta']:+.2f}: ends in the money roughly {abs(lead['delta']) * 100:.0f} times in 100")
+        )
     return facts
 
 

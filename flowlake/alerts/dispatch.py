@@ -10,7 +10,8 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from copy import copy
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from typing import Any
@@ -82,7 +83,7 @@ def dispatch(
     deadline = time.monotonic() + budget_seconds
     with _only_one(lake, budget_seconds, report) as alone:
         if alone:
-            decide(lake, settings.alerts, list(channels), clock(), report)
+            decide(_hasty(lake, deadline), settings.alerts, list(channels), clock(), report)
             deliver(lake, settings, channels, clock, report, deadline=deadline)
     return report
 
@@ -103,17 +104,28 @@ def redeliver(
 
 @contextmanager
 def _only_one(lake: Lake, budget_seconds: float, report: Report) -> Iterator[bool]:
-    lock = exclusive_lock(lake.paths.root / _LOCK, budget_seconds)
-    try:
-        lock.__enter__()
-    except LakeBusy:
-        report.errors.append("another dispatcher is at work")
-        yield False
-        return
-    try:
-        yield True
-    finally:
-        lock.__exit__(None, None, None)
+    """Whether this is the only dispatcher; where the lake itself is busy for too long, the report says so."""
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(exclusive_lock(lake.paths.root / _LOCK, budget_seconds))
+        except LakeBusy:
+            report.errors.append("another dispatcher is at work")
+            yield False
+            return
+        try:
+            yield True
+        except LakeBusy:
+            report.errors.append("the lake is busy; the next look goes on")
+
+
+def _hasty(lake: Lake, deadline: float) -> Lake:
+    """The same lake, whose lock is waited for only until `deadline`: nothing is lost if a look comes too late.
+
+    Results of sending are written with the lake's own patience: a message sent and not recorded would go out twice.
+    """
+    hasty = copy(lake)
+    hasty.lock_timeout_seconds = max(deadline - time.monotonic(), 0.1)
+    return hasty
 
 
 # --- deciding ---------------------------------------------------------------------------------------------------------
@@ -299,6 +311,7 @@ def deliver(
         if usable.is_empty():
             break
         row = usable.row(0, named=True)
+        _begin(_hasty(lake, deadline), row, now)
         settled = _attempt(lake, settings, channels[row["channel"]], row, clock, make)
         _count(report, settled)
         if settled["channel_down"]:
@@ -315,12 +328,17 @@ def _recent(lake: Lake, now: datetime) -> pl.DataFrame:
     return ledger.deliveries(lake, calendar.sessions(today - _RECENT, today))
 
 
-def _attempt(lake: Lake, settings: Settings, channel: Channel, row: Row, clock: Clock, make: Compose) -> Row:
-    """`row` after one attempt, with `channel_down` beside it. The attempt is written down before it is made."""
-    rules = settings.alerts
-    begun = row | {"attempts": row["attempts"] + 1, "status": "pending", "available_at": clock()}
+def _begin(lake: Lake, row: Row, now: datetime) -> None:
+    """Write an attempt down before it is made, so that a process that dies in it leaves a trace."""
+    begun = row | {"attempts": row["attempts"] + 1, "status": "pending", "available_at": now}
     with ledger.changes(lake) as transaction:
         ledger.put(transaction, ALERT_DELIVERIES.name, [begun])
+
+
+def _attempt(lake: Lake, settings: Settings, channel: Channel, row: Row, clock: Clock, make: Compose) -> Row:
+    """`row` after one attempt, with `channel_down` beside it."""
+    rules = settings.alerts
+    begun = row | {"attempts": row["attempts"] + 1}
     try:
         remark = channel.send(make(lake.snapshot(), row, settings, clock()))
     except Rejected as error:
@@ -426,7 +444,9 @@ def notify(
     with _only_one(lake, budget_seconds, report) as alone:
         if alone:
             if faults or recoveries:
-                report.raised += _raise_notices(lake, settings.alerts, list(channels), clock(), faults, recoveries)
+                report.raised += _raise_notices(
+                    _hasty(lake, deadline), settings.alerts, list(channels), clock(), faults, recoveries
+                )
             deliver(lake, settings, channels, clock, report, deadline=deadline)
     return report
 

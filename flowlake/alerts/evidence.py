@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import date
+from datetime import date, timedelta
 from typing import Any
 
 import polars as pl
 
 from flowlake import calendar
+from flowlake.insiders.signals import event_insiders
 from flowlake.lake import Snapshot
 from flowlake.schemas import table
 
@@ -44,12 +45,13 @@ def gather(snapshot: Snapshot, alert: Mapping[str, Any]) -> Evidence:
     intraday = alert["snapshot"] is not None
     moment = calendar.snapshot_key(alert["snapshot"]) if intraday else session.isoformat()
     chains = "intraday_chains" if intraday else "option_chains"
+    event = _event(snapshot, alert, moment)
     return Evidence(
         alert=alert,
-        event=_event(snapshot, alert, moment),
+        event=event,
         chain=snapshot.scan(chains, moment).filter(pl.col("underlying") == alert["underlying"]).collect(),
         history=_history(snapshot, alert),
-        insiders=_insiders(snapshot, alert),
+        insiders=_insiders(snapshot, alert, event),
         known=_known(snapshot, alert),
         verdict=_verdict(snapshot, alert),
     )
@@ -67,11 +69,24 @@ def _history(snapshot: Snapshot, alert: Mapping[str, Any]) -> pl.DataFrame:
     return rows.select("session", "volume").sort("session").collect()
 
 
-def _insiders(snapshot: Snapshot, alert: Mapping[str, Any]) -> pl.DataFrame | None:
+def _insiders(snapshot: Snapshot, alert: Mapping[str, Any], event: Row | None) -> pl.DataFrame | None:
+    """Rows of `event_insiders` of the event; within the session, before that table is made, computed as it will be."""
     key = alert["session"].isoformat()
-    if not snapshot.has("event_insiders", key):
+    if snapshot.has("event_insiders", key):
+        return snapshot.read("event_insiders", key).filter(pl.col("event_id") == alert["event_id"])
+    if event is None:
         return None
-    return snapshot.read("event_insiders", key).filter(pl.col("event_id") == alert["event_id"])
+    first, last = alert["session"] - timedelta(days=INSIDER_DAYS), alert["session"]
+    days = [(first + timedelta(days=n)).isoformat() for n in range((last - first).days + 1)]
+    if not snapshot.files("insider_filings", days):
+        return None
+    of_ticker = snapshot.scan("insider_filings", days).filter(pl.col("ticker") == alert["underlying"]).collect()
+    listed = pl.col("accession").is_in(of_ticker["accession"].to_list())
+    transactions, trades = (
+        snapshot.scan(name, days).filter(listed).collect() for name in ("insider_transactions", "insider_trades")
+    )
+    one = pl.DataFrame([event]).select("session", "event_id", "available_at", "origin", ticker=pl.col("underlying"))
+    return event_insiders(one, transactions, of_ticker, trades, days=INSIDER_DAYS)
 
 
 def _known(snapshot: Snapshot, alert: Mapping[str, Any]) -> pl.DataFrame | None:

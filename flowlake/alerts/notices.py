@@ -101,10 +101,12 @@ def late_snapshots(
     """Faults and recoveries that the rows of SNAPSHOT_LOG show at `now`.
 
     A snapshot is late where it has not been scored `snapshot_grace_minutes` after it could first be taken; one that
-    is scored proves that the feed works again.
+    is scored proves that the feed works again. What is older than a day is history, not news.
     """
     grace = timedelta(minutes=rules.snapshot_grace_minutes)
-    late = log.filter(pl.col("scored_at").is_null(), pl.col("due_at") + grace <= now)
+    late = log.filter(
+        pl.col("scored_at").is_null(), pl.col("due_at") + grace <= now, pl.col("due_at") > now - timedelta(days=1)
+    )
     faults = [
         Fault(
             topic="market data",

@@ -78,12 +78,16 @@ def _draw_history(axes: Axes, evidence: Evidence, volume: int) -> None:
     axes.bar([len(before)], [volume], color=_UP, width=0.72)
     usual = sum(before) / len(before)
     axes.axhline(usual, color=_MARK, lw=1, ls=(0, (4, 3)))
-    axes.text(-0.4, usual, f"mean {usual:,.0f}", color=_MARK, size=8, va="bottom")
     axes.text(len(before), volume, f"{volume:,}", ha="center", va="bottom", size=8, weight="bold", color=_UP)
     axes.set_ylim(0, max(volume, *before, 1) * 1.16)
     axes.set_xticks([0, len(before)], [f"{days[0]:%-d %b}", f"{evidence.alert['session']:%-d %b}"])
     axes.yaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
-    axes.set_title(f"Volume of {side}: {len(before)} sessions before, and this one", loc="left", size=9, weight="bold")
+    axes.set_title(
+        f"Volume of {side}: {len(before)} sessions before (mean {usual:,.0f}), and this",
+        loc="left",
+        size=9,
+        weight="bold",
+    )
     _plain(axes)
 
 

@@ -17,12 +17,35 @@ from flowlake.alerts.channels import Channel, open_channels
 from flowlake.alerts.notices import Fault, Recovery, late_snapshots, missing_snapshots
 from flowlake.clock import market_clock
 from flowlake.defs.resources import LakeResource
+from flowlake.defs.session_asset import OWNERS, column_schema
 from flowlake.lake import Lake
 from flowlake.runs import root_cause
+from flowlake.schemas import Table
+from flowlake.schemas.alerts import ALERT_DELIVERIES, ALERTS, NOTIFICATIONS
 from flowlake.settings import Settings, get_settings
 
 BUDGET_SECONDS = 30.0
 """Real time a look may take; Dagster ends a sensor's evaluation after 60 s."""
+
+
+def _spec(table: Table, deps: Sequence[str] = ()) -> dg.AssetSpec:
+    """A table that sensors write and no run does: shown in the graph, materialised by telling."""
+    return dg.AssetSpec(
+        table.name,
+        deps=deps,
+        group_name="alerts",
+        owners=OWNERS,
+        kinds={"parquet"},
+        description=table.description,
+        metadata={"dagster/column_schema": column_schema(table), "table": table.name, "known at": table.known_at},
+    )
+
+
+ASSETS = [
+    _spec(ALERTS, [*dispatching.EVENT_TABLES, dispatching.VERDICT_TABLE]),
+    _spec(ALERT_DELIVERIES, [ALERTS.name, NOTIFICATIONS.name]),
+    _spec(NOTIFICATIONS),
+]
 
 _OVERLAP_SECONDS = 5.0
 _FIRST_LOOK = timedelta(minutes=15)
@@ -47,7 +70,11 @@ def alert_sensor(context: dg.SensorEvaluationContext, lake: LakeResource) -> dg.
         seen=json.loads(context.cursor or "{}"),
         budget_seconds=BUDGET_SECONDS,
     )
-    return dg.SensorResult(skip_reason=str(report), cursor=json.dumps(report.seen, sort_keys=True))
+    return dg.SensorResult(
+        skip_reason=str(report),
+        cursor=json.dumps(report.seen, sort_keys=True),
+        asset_events=_written(ALERTS if report.alerts else None, report),
+    )
 
 
 @dg.sensor(
@@ -55,7 +82,7 @@ def alert_sensor(context: dg.SensorEvaluationContext, lake: LakeResource) -> dg.
     default_status=dg.DefaultSensorStatus.STOPPED,
     description="Messages that a channel did not take are tried again, with back-off, also after a restart.",
 )
-def delivery_sensor(context: dg.SensorEvaluationContext, lake: LakeResource) -> dg.SkipReason:
+def delivery_sensor(context: dg.SensorEvaluationContext, lake: LakeResource) -> dg.SensorResult:
     """Every 30 s: messages that a channel did not take are tried again, with back-off, also after a restart."""
     settings = get_settings()
     report = dispatching.redeliver(
@@ -65,7 +92,7 @@ def delivery_sensor(context: dg.SensorEvaluationContext, lake: LakeResource) -> 
         market_clock().now,
         budget_seconds=BUDGET_SECONDS,
     )
-    return dg.SkipReason(str(report))
+    return dg.SensorResult(skip_reason=str(report), asset_events=_written(None, report))
 
 
 @dg.sensor(
@@ -92,7 +119,19 @@ def notification_sensor(context: dg.SensorEvaluationContext, lake: LakeResource)
         budget_seconds=BUDGET_SECONDS,
     )
     newest = max((record.update_timestamp.timestamp() for record in records), default=since.timestamp())
-    return dg.SensorResult(skip_reason=f"{len(records)} runs looked at; {report}", cursor=str(newest))
+    return dg.SensorResult(
+        skip_reason=f"{len(records)} runs looked at; {report}",
+        cursor=str(newest),
+        asset_events=_written(NOTIFICATIONS if report.raised else None, report),
+    )
+
+
+def _written(main: Table | None, report: dispatching.Report) -> list[dg.AssetMaterialization]:
+    """What a look wrote, for the graph: its own table, and the deliveries where there were any."""
+    facts = {"raised": report.raised, "sent": report.sent, "to be tried again": report.failed, "dead": report.dead}
+    told = report.raised or report.sent or report.failed or report.dead
+    tables = [*([main] if main else []), *([ALERT_DELIVERIES] if told else [])]
+    return [dg.AssetMaterialization(table.name, metadata=facts) for table in tables]
 
 
 def channels(settings: Settings, write: Any) -> Mapping[str, Channel]:

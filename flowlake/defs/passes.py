@@ -36,7 +36,7 @@ BEFORE_THE_OPEN = ("universe", "intraday_corporate_actions", "volume_profile")
 BASELINES = ("intraday_contract_baselines", "intraday_ticker_baselines")
 """Tables by session that its first snapshot makes."""
 
-OF_SESSION = (*BEFORE_THE_OPEN, *BASELINES, "contracts", "snapshot_log")
+OF_SESSION = (*BEFORE_THE_OPEN, *BASELINES, "contracts", "event_status", "snapshot_log")
 """Tables by session that a snapshot brings along when it is published."""
 
 

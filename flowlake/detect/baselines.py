@@ -29,6 +29,11 @@ from flowlake.options.splits import known_splits
 from flowlake.schemas.detection import WINDOWS
 
 LONGEST = max(WINDOWS)
+RECENT = 5
+"""Sessions over which a position is built: most public cases took at most these many."""
+
+_LARGEST = int(np.iinfo(np.int32).max)
+
 PROFILE_KEY = ["underlying", "right", "delta_class", "dte_class"]
 
 __all__ = ["FutureData", "contract_baselines", "ticker_baselines"]
@@ -60,6 +65,8 @@ def contract_baselines(
     age, before_window = _listing_age(panel)
     columns["listing_age"], columns["listed_before_window"] = age, before_window
     columns["previous_volume"] = _last_row(panel.volume, panel, session)
+    columns["volume_sum_5"] = _recent_volume(panel)
+    columns["open_interest_5"] = _earlier_interest(panel)
     columns["previous_open_interest"] = _last_row(panel.open_interest, panel, session)
     identity = today.select("contract_id", "underlying", "right", "available_at", "origin", *_profile_classes())
     frame = pl.concat([identity, pl.DataFrame(columns)], how="horizontal")
@@ -116,15 +123,38 @@ def _comparable_changes(panel: Panel, underlyings: pl.Series, splits: pl.DataFra
     return result
 
 
+def _recent_volume(panel: Panel) -> Ints:
+    """Volume of the `RECENT` sessions before, whatever of them is known."""
+    recent = panel.volume[-RECENT:]
+    return np.where(recent == ABSENT, 0, recent).sum(axis=0, dtype=np.int64).clip(max=_LARGEST).astype(np.int32)
+
+
+def _earlier_interest(panel: Panel) -> Ints:
+    """Open interest `RECENT` sessions ago: 0 where the contract was not listed yet, `ABSENT` where it is unknown."""
+    if len(panel.sessions) < RECENT:
+        return np.full(panel.volume.shape[1], ABSENT, dtype=np.int32)
+    interest, volume = panel.open_interest[-RECENT], panel.volume[-RECENT]
+    unlisted = (volume == ABSENT) & bool((interest != ABSENT).any())
+    return np.where(interest != ABSENT, interest, np.where(unlisted, 0, ABSENT)).astype(np.int32)
+
+
 def _hide_split_interest(frame: pl.DataFrame, session: date, splits: pl.DataFrame) -> pl.DataFrame:
-    """Without a previous open interest there is no change, hence no alarm, on a split session or across it."""
+    """Without an earlier open interest there is no change, hence no alarm, on a split session or across it."""
     hidden = [
         underlying
         for underlying, effective_on in splits.select("underlying", "effective_on").iter_rows()
         if session in incomparable_sessions(effective_on)
     ]
-    visible = ~pl.col("underlying").is_in(hidden)
-    return frame.with_columns(previous_open_interest=pl.when(visible).then(pl.col("previous_open_interest")))
+    recent = {session, *calendar.trailing_sessions(session, RECENT)}
+    renumbered = [
+        underlying
+        for underlying, effective_on in splits.select("underlying", "effective_on").iter_rows()
+        if recent & set(incomparable_sessions(effective_on))
+    ]
+    return frame.with_columns(
+        previous_open_interest=pl.when(~pl.col("underlying").is_in(hidden)).then(pl.col("previous_open_interest")),
+        open_interest_5=pl.when(~pl.col("underlying").is_in(renumbered)).then(pl.col("open_interest_5")),
+    )
 
 
 def _listing_age(panel: Panel) -> tuple[np.ndarray, np.ndarray]:

@@ -37,7 +37,7 @@ SMALLEST_SHARE = 0.01
 WHOLE_DAY_FACTOR = 1.0
 """Against whole days the rest of the chain may raise what is expected, never lower it: at 10:00 no chain is asleep."""
 
-UNMEASURED_BY_DAYS = ("concentration", "call_put_tilt", "quietness")
+UNMEASURED_BY_DAYS = ("concentration", "call_put_tilt", "quietness", "region_share", "excess_share")
 """Evidence that is more extreme the less of the day has passed."""
 
 WHOLE_DAY_NOTE = "compared with whole days"

@@ -61,6 +61,7 @@ def detect_session(
     trailing_statistics: pl.DataFrame,
     *,
     known: pl.DataFrame | None = None,
+    own_history: pl.DataFrame | None = None,
 ) -> Detection:
     """Run the four same-day algorithms and the score on `session`.
 
@@ -70,9 +71,13 @@ def detect_session(
     history nothing is flagged and nothing fails: baselines need 5 sessions, p-values one session more, ranks another.
     `known` (context.KNOWN_SCHEMA: underlying, annotation) are reasons for activity that were public by the session's
     close; each lowers its underlying's evidence by `context.lowering`, shown among the event's factors.
+    `own_history` (TICKER_STATISTICS, earlier sessions) is what a side's evidence is compared with as its own past,
+    where that is not `trailing_statistics`.
     """
     lines = expectation.lines(chains, contract_baselines, ticker_baselines)
-    return detect_lines(session, lines, chains, trailing_bins, trailing_statistics, known=known)
+    return detect_lines(
+        session, lines, chains, trailing_bins, trailing_statistics, known=known, own_history=own_history
+    )
 
 
 def detect_lines(
@@ -85,12 +90,13 @@ def detect_lines(
     smallest_factor: float = expectation.SMALLEST_FACTOR,
     unmeasured: Collection[str] = (),
     known: pl.DataFrame | None = None,
+    own_history: pl.DataFrame | None = None,
 ) -> Detection:
     """`detect_session` from `lines` on (as `expectation.lines` returns them).
 
     The rest-of-chain factor is held above `smallest_factor`; columns of `sides.EVIDENCE` in `unmeasured` do not count.
     """
-    for trailing in (trailing_bins, trailing_statistics):
+    for trailing in (trailing_bins, trailing_statistics, own_history):
         _require_past(trailing, session)
     usual = ("volume", "volume_mean_20", "volume_n_20", "volume", "profile_volume_mean")
     lines = expectation.expect(lines, *usual, smallest_factor=smallest_factor)
@@ -100,6 +106,7 @@ def detect_lines(
         lines = null.line_p_values(lines, name, null.line_null(trailing_bins, name))
     lines = lookalikes.annotate(lines)
     evidence = sides.side_evidence(lines).with_columns(pl.lit(None, pl.Float64).alias(name) for name in unmeasured)
+    evidence = sides.against_own(evidence, trailing_statistics if own_history is None else own_history)
     weighed = scoring.weigh(sides.compare(evidence, trailing_statistics), context.collected(known))
     found = {table: algorithm.anomalies(lines, weighed) for table, algorithm in ALGORITHMS.items()}
     anomalies = pl.concat(frame.select("underlying", "right", "algorithm") for frame in found.values())
@@ -117,8 +124,8 @@ def detect_lines(
     )
 
 
-def _require_past(trailing: pl.DataFrame, session: date) -> None:
-    latest = trailing["session"].max()
+def _require_past(trailing: pl.DataFrame | None, session: date) -> None:
+    latest = None if trailing is None else trailing["session"].max()
     if isinstance(latest, date) and latest >= session:
         raise FutureData(f"detection of {session} may only be calibrated on earlier sessions, but was given {latest}")
 

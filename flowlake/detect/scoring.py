@@ -1,15 +1,14 @@
 """The score: a sum of capped log-likelihood ratios, one per factor, calibrated as a whole on trailing sessions.
 
-A factor's value becomes u, the share of comparable trailing sides at least as extreme. Under the null u is uniform;
-under the alternative it is taken as Beta(a, 1) with a < 1, so its log-likelihood ratio is log a + (a - 1) log u, the
-calibrator of Sellke, Bayarri and Berger (The American Statistician 55, 2001). Factors depend on each other, so the sum
-is not read as odds: it gets its own empirical p-value, from which score, conviction and false-alarm rates follow.
+A factor's value becomes u, the share of comparable trailing sides at least as extreme: uniform where nothing happened.
+Its log-likelihood ratio is a rising curve of -ln u, capped. The curves of all factors were fitted together, so that
+evidence seen by several of them is not counted several times (`flowlake.evaluate.fit`); `model.json` beside this module
+holds them with what they were fitted on. The sum is still not read as odds: it gets its own empirical p-value, from
+which score, conviction and false-alarm rates follow.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
 import math
 from dataclasses import dataclass
 from datetime import date
@@ -18,11 +17,11 @@ import numpy as np
 import polars as pl
 
 from flowlake import calendar, schemas
-from flowlake.detect import context, findings, null, volume
+from flowlake.detect import context, findings, model, null, volume
 from flowlake.detect.findings import Row
 from flowlake.schemas.detection import FACTOR, LINE
 
-CAP = 3.0
+CAP = model.CAP
 """Largest contribution of one factor, in nats: no single number decides."""
 
 LARGEST_SHOWN = 1e9
@@ -33,7 +32,13 @@ CONVICTIONS = (("EXTREME", 1.0), ("HIGH", 5.0), ("MEDIUM", 20.0), ("LOW", 60.0))
 """Largest number of false alarms a day over a universe of `FULL_UNIVERSE`; a smaller universe scales them down."""
 
 SCORE_DECADES = 5.0
-SMALLEST_CLASS = 400
+CLASS_SHARE = 0.5
+CLASS_QUANTILE = 0.97
+CLASS_WEIGHT = 400.0
+"""Totals of an activity class are lowered by this share of how far its upper tail (this quantile) stands beyond the
+market's; a class counts as its trailing rows against this many. Between 0 (one list over the market, most of it quiet
+names, where trades of a given size are seen best) and 1 (every class the same share of alarms)."""
+
 LISTED_SHARE = 0.05
 LISTED_RANKS = 50
 """Underlyings written down besides those with an anomaly: the most unusual 5 %, and the first 50 whatever p."""
@@ -42,17 +47,22 @@ CONTRACTS_SHOWN = 8
 
 @dataclass(frozen=True)
 class Factor:
-    """One factor: evidence column, a of Beta(a, 1) (smaller trusts it more), how to say it, base of its logarithm."""
+    """One factor: evidence column, how to say it, base of its logarithm.
+
+    `lowers` marks factors that can only speak against: their value is multiplied by a weight at or below 0.
+    """
 
     column: str
-    strength: float
     text: str
     base: float | None = None
+    lowers: bool = False
 
-    def contribution(self, u: pl.Expr) -> pl.Expr:
-        """Log-likelihood ratio of `u`, capped at `CAP` either way; 0 where the factor could not be measured."""
-        ratio = np.log(self.strength) + (self.strength - 1.0) * u.log()
-        return ratio.clip(-CAP, CAP).fill_null(0.0)
+    def contribution(self, fitted: model.Model | None = None) -> pl.Expr:
+        """Log-likelihood ratio from `{column}_u` (or the value, if it only lowers); 0 where it was not measured."""
+        fitted = fitted or model.load()
+        if self.lowers:
+            return (pl.col(self.column) * fitted.lowering.get(self.column, 0.0)).clip(-CAP, 0.0).fill_null(0.0)
+        return fitted.curve(self.column, pl.col(f"{self.column}_u"))
 
     def say(self, value: float) -> str:
         """`value` in words, logarithms undone."""
@@ -61,32 +71,52 @@ class Factor:
 
 
 FACTORS = (
-    Factor("volume_surprise", 0.45, "lines like the leading one trade this much 1 time in {value:,.0f}", 10.0),
-    Factor("open_interest_surprise", 0.60, "positions opened the session before are a 1 in {value:,.0f} case", 10.0),
-    Factor("ladder_surprise", 0.70, "neighbouring lines together are a 1 in {value:,.0f} case", 10.0),
-    Factor("series_surprise", 0.30, "one series is {value:.1f} root deviances above the chain's usual day"),
-    Factor("short_otm_share", 0.50, "{value:.0%} of the excess volume is short-dated and out of the money"),
-    Factor("premium_ratio", 0.70, "excess premium is {value:,.2f} times the chain's usual day", 10.0),
-    Factor("volume_oi_ratio", 0.40, "leading line traded {value:,.2f} times its open interest", 10.0),
-    Factor("dominance", 0.45, "leading line's excess is {value:,.2f} times the chain's usual day", 10.0),
-    Factor("concentration", 0.50, "leading line is {value:.0%} of the chain's volume"),
-    Factor("iv_change", 0.75, "implied volatility of the hit lines moved {value:+.1%} against the chain"),
-    Factor("iv_expansion", 0.70, "near-dated implied volatility is {value:.2f} times the session before's", math.e),
-    Factor("call_put_tilt", 0.50, "side's share of volume is {value:+.0%} against usual"),
-    Factor("liquidity_surge", 0.60, "chain traded {value:,.2f} times its usual volume", 10.0),
-    Factor("quietness", 0.90, "the stock's own move is {value:.1f} (0 is none) in usual daily moves"),
+    Factor("volume_surprise", "lines like the leading one trade this much 1 time in {value:,.0f}", 10.0),
+    Factor("open_interest_surprise", "positions opened the session before are a 1 in {value:,.0f} case", 10.0),
+    Factor("ladder_surprise", "neighbouring lines together are a 1 in {value:,.0f} case", 10.0),
+    Factor("series_surprise", "one series is {value:.1f} root deviances above the chain's usual day"),
+    Factor("short_otm_share", "{value:.0%} of the excess volume is short-dated and out of the money"),
+    Factor("premium_ratio", "excess premium is {value:,.2f} times the chain's usual day", 10.0),
+    Factor("volume_oi_ratio", "leading line traded {value:,.2f} times its open interest", 10.0),
+    Factor("dominance", "leading line's excess is {value:,.2f} times the chain's usual day", 10.0),
+    Factor("concentration", "leading line is {value:.0%} of the chain's volume"),
+    Factor("iv_change", "implied volatility of the hit lines moved {value:+.1%} against the chain"),
+    Factor("iv_expansion", "near-dated implied volatility is {value:.2f} times the session before's", math.e),
+    Factor("call_put_tilt", "side's share of volume is {value:+.0%} against usual"),
+    Factor("liquidity_surge", "chain traded {value:,.2f} times its usual volume", 10.0),
+    Factor("quietness", "the stock's own move is {value:.1f} (0 is none) in usual daily moves"),
+    Factor("region_excess_share", "{value:.0%} of the excess volume is out of the money, 2 to 130 days"),
+    Factor("opened_share", "leading line opened {value:.0%} of the session before's volume"),
+    Factor("liquidity_surge_own", "chain's volume is {value:+.1f} of its own deviations from its habit"),
+    Factor("region_share_own", "share of volume out of the money is {value:+.1f} own deviations from habit"),
+    Factor("region_surprise_own", "unusual lines out of the money are {value:+.1f} own deviations from habit"),
+    Factor("region_leader_own", "most unusual line out of the money is {value:+.1f} own deviations from habit"),
+    Factor("volume_oi_ratio_own", "volume over open interest of the leading line is {value:+.1f} own deviations away"),
+    Factor("build_own", "positions built over five sessions are {value:+.1f} own deviations from habit"),
+    Factor("leading_build_own", "leading line's openings of five sessions are {value:+.1f} own deviations from habit"),
+    Factor("opened_share_own", "share of volume the leading line opened is {value:+.1f} own deviations from habit"),
+    Factor("excess_share_own", "leading line's share of the excess is {value:+.1f} own deviations from habit"),
+    Factor("call_put_tilt_own", "side's share of volume is {value:+.1f} own deviations from habit"),
+    Factor("leading_iv_change_own", "leading line's implied volatility moved {value:+.1f} own deviations"),
+    Factor("spread_share", "{value:.0%} of the excess looks like a spread", lowers=True),
+    Factor("roll_share", "{value:.0%} of the excess looks like a roll", lowers=True),
+    Factor("deep_share", "{value:.0%} of the excess is deep in the money, as dividend trades are", lowers=True),
+    Factor("new_listing_share", "{value:.0%} of the excess is in contracts just listed", lowers=True),
+    Factor("other_side", "{value:,.0f} unusual lines on the other side of the chain", 10.0, lowers=True),
+    Factor("is_put", "puts: known cases bought calls 33 times of 37", lowers=True),
 )
+"""Every factor of the score. What the fit gave no weight is still measured and shown with a contribution of 0."""
 
 
-def model_id() -> str:
+def model_id(fitted: model.Model | None = None) -> str:
     """Version of the score: a hash over every parameter, so that a changed parameter shows on the event."""
-    parameters = {
-        "factors": [(factor.column, factor.strength) for factor in FACTORS],
-        "cap": CAP,
-        "convictions": CONVICTIONS,
-        "universe": FULL_UNIVERSE,
-    }
-    return "llr-1-" + hashlib.sha256(json.dumps(parameters, sort_keys=True).encode()).hexdigest()[:8]
+    own = {"class": [CLASS_SHARE, CLASS_QUANTILE, CLASS_WEIGHT], "convictions": CONVICTIONS, "universe": FULL_UNIVERSE}
+    return (fitted or model.load()).identity(own)
+
+
+def contributions(fitted: model.Model | None = None) -> dict[str, pl.Expr]:
+    """Each factor's part of the total by its column."""
+    return {factor.column: factor.contribution(fitted) for factor in FACTORS}
 
 
 def weigh(sides: pl.DataFrame, known: pl.DataFrame | None = None) -> pl.DataFrame:
@@ -98,11 +128,12 @@ def weigh(sides: pl.DataFrame, known: pl.DataFrame | None = None) -> pl.DataFram
     sides = sides.join(known, on="underlying", how="left", maintain_order="left").with_columns(
         pl.col("known").fill_null([]), pl.col("context_llr").fill_null(0.0)
     )
-    contributions = {f"{f.column}_llr": f.contribution(pl.col(f"{f.column}_u")) for f in FACTORS}
+    sides = sides.with_columns(is_put=(pl.col("right") == "P").cast(pl.Float64))
+    parts = {f"{column}_llr": part for column, part in contributions().items()}
     # Rounded to 1e-6 nats so that the parts shown add up to the total shown, whatever the order of summation.
-    weighed = sides.with_columns(**contributions).with_columns(pl.col("^.*_llr$").round(6))
+    weighed = sides.with_columns(**parts).with_columns(pl.col("^.*_llr$").round(6))
     judged = pl.col("volume_surprise_u").is_not_null()
-    total = pl.sum_horizontal(*contributions, "context_llr").round(6)
+    total = pl.sum_horizontal(*parts, "context_llr").round(6)
     return weighed.with_columns(llr_total=pl.when(judged).then(total))
 
 
@@ -110,7 +141,7 @@ def rank_underlyings(sides: pl.DataFrame, trailing: pl.DataFrame) -> pl.DataFram
     """The stronger side of each judged underlying, ranked, with p_value, q_value, score and conviction.
 
     `trailing` is TICKER_STATISTICS of earlier sessions: the null is the larger `llr_total` of the two sides of each of
-    their underlyings, in the same activity class.
+    their underlyings (see `total_p_values`).
     """
     judged = sides.filter(pl.col("llr_total").is_not_null())
     stronger = judged.sort("underlying", "llr_total", "right", descending=[False, True, False]).unique(
@@ -118,12 +149,11 @@ def rank_underlyings(sides: pl.DataFrame, trailing: pl.DataFrame) -> pl.DataFram
     )
     totals = trailing.group_by("session", "underlying").agg(pl.col("activity").first(), pl.col("llr_total").max())
     totals = totals.drop_nulls("llr_total").sort("session", "underlying")
-    p_value, n = null.empirical_p_values(
+    p_value, n = total_p_values(
         stronger["llr_total"].to_numpy(),
         stronger["activity"].to_numpy(),
         totals["llr_total"].to_numpy(),
         totals["activity"].to_numpy(),
-        SMALLEST_CLASS,
     )
     ranked = (
         stronger.with_columns(p_value=pl.Series(p_value, dtype=pl.Float64), score_null_n=pl.Series(n))
@@ -139,6 +169,36 @@ def rank_underlyings(sides: pl.DataFrame, trailing: pl.DataFrame) -> pl.DataFram
         score=1.0 + 9.0 * (-pl.col("p_value").log10() / SCORE_DECADES).clip(0.0, 1.0),
         conviction=_conviction(pl.col("p_value")),
     )
+
+
+def total_p_values(
+    totals: np.ndarray, activity: np.ndarray, null_totals: np.ndarray, null_activity: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """P-values of `totals` among trailing totals of the whole market, each less its class's part, and the null's size.
+
+    How much of the false alarms each activity class gets is a choice (`CLASS_SHARE`), how many there are is not.
+    """
+    lowered = {label: CLASS_SHARE * excess for label, excess in _class_tails(null_totals, null_activity).items()}
+
+    def comparable(values: np.ndarray, classes: np.ndarray) -> np.ndarray:
+        return values - np.array([lowered.get(int(label), 0.0) for label in classes])
+
+    one = np.zeros(len(totals), dtype=np.int8), np.zeros(len(null_totals), dtype=np.int8)
+    return null.empirical_p_values(
+        comparable(totals, activity), one[0], comparable(null_totals, null_activity), one[1], smallest_class=1
+    )
+
+
+def _class_tails(totals: np.ndarray, activity: np.ndarray) -> dict[int, float]:
+    """How far each class's `CLASS_QUANTILE` stands beyond the market's, shrunk to 0 where the class is small."""
+    if not len(totals):
+        return {}
+    market = np.quantile(totals, CLASS_QUANTILE)
+    tails = {int(label): totals[activity == label] for label in np.unique(activity)}
+    return {
+        label: float((np.quantile(own, CLASS_QUANTILE) - market) * len(own) / (len(own) + CLASS_WEIGHT))
+        for label, own in tails.items()
+    }
 
 
 def _conviction(p_value: pl.Expr) -> pl.Expr:
@@ -235,7 +295,7 @@ def _factor_breakdown(event: Row) -> list[Row]:
             "text": factor.say(event[factor.column]),
         }
         for factor in FACTORS
-        if event[factor.column] is not None and event[f"{factor.column}_u"] is not None
+        if _is_shown(factor, event)
     ]
     parts += [
         {
@@ -248,6 +308,12 @@ def _factor_breakdown(event: Row) -> list[Row]:
         if context.lowering(note)
     ]
     return sorted(parts, key=lambda part: (-part["contribution"], part["factor"]))
+
+
+def _is_shown(factor: Factor, event: Row) -> bool:
+    if factor.lowers:
+        return event[f"{factor.column}_llr"] != 0.0
+    return event[factor.column] is not None and event[f"{factor.column}_u"] is not None
 
 
 def _explain(event: Row, factors: list[Row]) -> str:

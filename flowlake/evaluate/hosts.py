@@ -247,7 +247,7 @@ def _code_fingerprint(*sources: str) -> str:
     """A hash of the modules that match `sources` (by default those the undisturbed detection consists of)."""
     root = Path(detect_package).parents[1]
     digest = hashlib.sha256()
-    for pattern in sources or ("detect/*.py", "options/*.py", "evaluate/rivals.py"):
+    for pattern in sources or ("detect/*.py", "detect/*.json", "options/*.py", "evaluate/rivals.py"):
         for path in sorted(root.glob(pattern)):
             digest.update(path.read_bytes())
     return digest.hexdigest()[:12]

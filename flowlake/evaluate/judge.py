@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from datetime import date
 
 import numpy as np
 import polars as pl
 
-from flowlake.detect import null, scoring, sides
+from flowlake.detect import model, scoring, sides
 
 UNIVERSE = scoring.FULL_UNIVERSE
 """Names among which a budget of alerts a day is spent."""
@@ -18,7 +18,8 @@ Trailing = Callable[[pl.DataFrame, date], pl.DataFrame]
 
 
 def evidence(rows: pl.DataFrame, statistics: pl.DataFrame, trailing: Trailing) -> pl.DataFrame:
-    """`rows` (TICKER_STATISTICS columns, any sessions) with `{factor}_u`: each factor's share among trailing sides.
+    """`rows` (TICKER_STATISTICS columns, any sessions) as the score reads them: `{factor}_u`, each factor's share among
+    trailing sides, and what only speaks against.
 
     `statistics` holds the undisturbed TICKER_STATISTICS of all sessions.
     """
@@ -29,24 +30,16 @@ def evidence(rows: pl.DataFrame, statistics: pl.DataFrame, trailing: Trailing) -
             continue
         parts.append(sides.compare(frame, past))
     keys = [name for name in ("episode_id", "session", "underlying", "right", "activity") if name in rows.columns]
-    factors = [f"{factor.column}_u" for factor in scoring.FACTORS]
-    return pl.concat(parts).select(*keys, *factors)
+    shares = [f"{factor.column}_u" for factor in scoring.FACTORS if not factor.lowers]
+    is_put = (pl.col("right") == "P").cast(pl.Float64).alias("is_put")
+    return pl.concat(parts).select(*keys, *shares, *sides.LOOKS, is_put)
 
 
-def contributions(factors: Sequence[scoring.Factor] = scoring.FACTORS, cap: float = scoring.CAP) -> list[pl.Expr]:
-    """Each factor's part of the total, from `{factor}_u`; 0 where it could not be measured."""
-    ratios = (np.log(f.strength) + (f.strength - 1.0) * pl.col(f"{f.column}_u").log() for f in factors)
-    return [ratio.clip(-cap, cap).fill_null(0.0) for ratio in ratios]
-
-
-def weighted(weights: Mapping[str, float], cap: float = scoring.CAP) -> list[pl.Expr]:
-    """Parts of a linear score: `weights` by factor times -ln u."""
-    return [w * surprise(column, cap) for column, w in weights.items()]
-
-
-def surprise(column: str, cap: float = scoring.CAP) -> pl.Expr:
-    """-ln u of a factor; what a factor says on average (1) where it could not be measured."""
-    return (-pl.col(f"{column}_u").log()).clip(0.0, 2.0 * cap).fill_null(1.0)
+def contributions(
+    fitted: model.Model | None = None, factors: Sequence[scoring.Factor] = scoring.FACTORS
+) -> list[pl.Expr]:
+    """Each factor's part of the total, from `evidence`; 0 where it could not be measured."""
+    return [factor.contribution(fitted) for factor in factors]
 
 
 def totals(weighed: pl.DataFrame, parts: Sequence[pl.Expr] | None = None) -> pl.DataFrame:
@@ -71,12 +64,11 @@ def p_values(rows: pl.DataFrame, clean: pl.DataFrame, trailing: Trailing) -> pl.
         past = trailing(clean, session)  # pyright: ignore[reportArgumentType]
         if past.is_empty():
             continue
-        p_value, n = null.empirical_p_values(
+        p_value, n = scoring.total_p_values(
             frame["total"].to_numpy(),
             frame["activity"].to_numpy(),
             past["total"].to_numpy(),
             past["activity"].to_numpy(),
-            scoring.SMALLEST_CLASS,
         )
         parts.append(frame.with_columns(p_value=pl.Series(p_value), null_n=pl.Series(n)))
     return pl.concat(parts).with_columns(score=-pl.col("p_value").log10() + 1e-6 * pl.col("total"))

@@ -186,37 +186,3 @@ def jaccard(scores: pl.DataFrame, other: pl.DataFrame, share: float = 0.05) -> f
     )
     overlap = both.group_by("session").agg(((pl.col("a") & pl.col("b")).fill_null(False)).mean().alias("overlap"))
     return float(overlap["overlap"].mean())  # pyright: ignore[reportArgumentType]
-
-
-def fit_strengths(weighed: pl.DataFrame, columns: Sequence[str]) -> pl.DataFrame:
-    """Maximum-likelihood `a` of Beta(a, 1) per factor from the `{factor}_u` of injected sides: factor, n, strength.
-
-    Held between 0.2 and 1: a factor that is not raised by episodes gets weight 0, and no factor gets all.
-    """
-    rows = []
-    for column in columns:
-        u = weighed[f"{column}_u"].drop_nulls().to_numpy()
-        surprise = -np.log(np.clip(u, 1e-6, 1.0)).mean() if len(u) else 1.0
-        rows.append({"factor": column, "n": len(u), "strength": float(np.clip(1.0 / max(surprise, 1e-9), 0.2, 1.0))})
-    return pl.DataFrame(rows)
-
-
-def fit_weights(features: np.ndarray, injected: np.ndarray, ridge: float = 10.0) -> np.ndarray:
-    """Weights of a ridge-penalised logistic regression of `injected` (0 or 1) on `features`, without the intercept.
-
-    Classes are weighted to the same total, so that a few hundred episodes stand against thousands of quiet sides.
-    """
-    middle = features.mean(axis=0)
-    design = np.column_stack([np.ones(len(features)), features - middle])
-    penalty = ridge * np.diag([0.0, *[1.0] * features.shape[1]])
-    balance = np.where(injected == 1, 0.5 / max(injected.sum(), 1), 0.5 / max((1 - injected).sum(), 1)) * len(injected)
-    beta = np.zeros(design.shape[1])
-    for _ in range(100):
-        chance = 1.0 / (1.0 + np.exp(-np.clip(design @ beta, -30, 30)))
-        gradient = design.T @ (balance * (injected - chance)) - penalty @ beta
-        curvature = design.T @ (design * (balance * chance * (1 - chance))[:, None]) + penalty
-        step = np.linalg.solve(curvature, gradient)
-        beta = beta + step
-        if np.abs(step).max() < 1e-9:
-            break
-    return beta[1:]

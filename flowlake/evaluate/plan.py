@@ -71,6 +71,10 @@ class Sizes:
     decoys: int = 210
     dose: int = 200
 
+    def scaled(self, share: float) -> Sizes:
+        """`share` of each arm, at least one episode of it."""
+        return Sizes(**{name: max(1, round(share * count)) for name, count in vars(self).items()})
+
 
 def draw(rng: np.random.Generator, hosts: pl.DataFrame, sizes: Sizes) -> pl.DataFrame:
     """Plans (PLAN_SCHEMA) on `hosts`: eligible rows with session, number, underlying, volume, mean_volume.

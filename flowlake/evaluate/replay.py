@@ -1,7 +1,7 @@
 """Detection of disturbed sessions: inject a set of episodes, and judge their underlyings as the pipeline would have.
 
 Only the injected underlyings' baselines are recomputed, from their disturbed past; everybody else's stand, and so does
-the null, which is that of the undisturbed sessions.
+the null, which is that of the undisturbed sessions. What a side is compared with as its own past is disturbed too.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def replay(hosts: Hosts, plans: pl.DataFrame, progress: Progress | None = None, 
     for done, number in enumerate(days):
         now = live.filter(pl.col("first") <= number, pl.col("last") >= number)
         if now.height:
-            parts.append(_session(hosts, number, now, trades, disturbed))
+            parts.append(_session(hosts, number, now, trades, disturbed, [part.statistics for part in parts]))
         if progress is not None:
             progress(label, done + 1, len(days))
     return Replayed(
@@ -84,7 +84,12 @@ def _trades(hosts: Hosts, plans: pl.DataFrame) -> pl.DataFrame:
 
 
 def _session(
-    hosts: Hosts, number: int, live: pl.DataFrame, trades: pl.DataFrame, disturbed: dict[date, pl.DataFrame]
+    hosts: Hosts,
+    number: int,
+    live: pl.DataFrame,
+    trades: pl.DataFrame,
+    disturbed: dict[date, pl.DataFrame],
+    earlier: list[pl.DataFrame],
 ) -> Replayed:
     day, clean, names = hosts.sessions[number], hosts.clean(hosts.sessions[number]), live["underlying"]
     own = trades.join(live.select("episode_id"), on="episode_id", how="semi")
@@ -110,6 +115,7 @@ def _session(
         _spliced(clean.ticker_baselines, ticker, names),
         hosts.trailing(hosts.bins, day),
         hosts.trailing(hosts.statistics, day),
+        own_history=_own_history(hosts, day, live, earlier),
     )
     hosted = live.select("underlying", "episode_id")
     simple = rivals.scores(expectation.lines(touched, contract, ticker), ticker, hosts.option_stock_history(day))
@@ -129,6 +135,16 @@ def _of(chain: pl.LazyFrame, names: pl.Series) -> pl.LazyFrame:
 def _spliced(whole: pl.DataFrame, part: pl.DataFrame, names: pl.Series) -> pl.DataFrame:
     rest = whole.filter(~pl.col("underlying").is_in(names.implode()))
     return pl.concat([rest, part.select(whole.columns)])
+
+
+def _own_history(hosts: Hosts, day: date, live: pl.DataFrame, earlier: list[pl.DataFrame]) -> pl.DataFrame:
+    """What the live episodes' sides showed before: undisturbed, but for the same episode's own earlier sessions."""
+    undisturbed = hosts.trailing(hosts.statistics, day)
+    if not earlier:
+        return undisturbed
+    same = pl.concat(earlier).join(live.select("episode_id"), on="episode_id", how="semi")
+    rest = undisturbed.join(same, on=["session", "underlying"], how="anti")
+    return pl.concat([rest, same.select(rest.columns)])
 
 
 def _drift(live: pl.DataFrame, number: int) -> pl.DataFrame:

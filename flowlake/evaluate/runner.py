@@ -12,13 +12,13 @@ from typing import Literal
 import numpy as np
 import polars as pl
 
-from flowlake.detect import scoring
+from flowlake.detect import model, scoring
 from flowlake.evaluate import aftermath, cases, hosts, judge, metrics, plan, replay, rivals
 from flowlake.evaluate.hosts import Hosts, Progress
 
 OURS = "flowlake"
 EMBARGO = 3
-"""Sessions between what strengths are fitted on and what they are judged on; 47 sessions leave no room for 20."""
+"""Sessions between what parameters were fitted on and what they are judged on; 47 sessions leave no room for 20."""
 
 
 @dataclass(frozen=True)
@@ -29,8 +29,6 @@ class Options:
     warmup: int = 15
     sizes: plan.Sizes = field(default_factory=plan.Sizes)
     case_repeats: int = 6
-    fitted_share: float = 0.5
-    """Share of the judged sessions on which strengths are fitted; the rest judges them."""
 
 
 RELATIVE_BANDS = {"a": "up to 0.1", "b": "0.1-0.5", "c": "0.5-1", "d": "1-5", "e": "over 5"}
@@ -93,9 +91,8 @@ def evaluate(
         for name in ("episodes", "cases", "random", "bootstrap")
     }
     numbers = {day: number for number, day in enumerate(placed.sessions)}
-    splits = placed.actions.filter(pl.col("kind") == "split").select(underlying="ticker", effective_on="effective_on")
     warmup = min(options.warmup, len(numbers) // 2)
-    able = hosts.eligible(placed.tickers, splits, numbers, warmup=warmup)
+    able, splits = eligible_hosts(placed, warmup)
     plans = plan.draw(streams["episodes"], able, options.sizes)
     enacted = None
     if known_cases is not None and options.case_repeats:
@@ -143,7 +140,8 @@ def evaluate(
         "decoys": _decoys(field.ours()[0], clean, plans),
         "look_alikes": _look_alikes(replayed, plans),
         **_variants(field, plans),
-        **_fitted(field, plans, numbers, warmup, options.fitted_share),
+        **_held_out(field, plans, placed, warmup, streams["random"]),
+        "curves": _curves(),
         **aftermath.aftermath(clean, placed.tickers, splits, streams["bootstrap"]),
     }
     if enacted is not None and known_cases is not None:
@@ -152,6 +150,13 @@ def evaluate(
             for method in by_method
         )
     return results
+
+
+def eligible_hosts(placed: Hosts, warmup: int) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Ticker-sessions that may host an episode (see `hosts.eligible`), and the splits among them."""
+    numbers = {day: number for number, day in enumerate(placed.sessions)}
+    splits = placed.actions.filter(pl.col("kind") == "split").select(underlying="ticker", effective_on="effective_on")
+    return hosts.eligible(placed.tickers, splits, numbers, warmup=warmup), splits
 
 
 def _about(placed: Hosts, clean: pl.DataFrame, plans: pl.DataFrame, options: Options, warmup: int) -> pl.DataFrame:
@@ -194,9 +199,9 @@ class _Field:
         """Undisturbed underlyings: session, underlying, activity, right, total, p_value, score."""
         return self.ours()[1]
 
-    def simple(self, rng: np.random.Generator) -> dict[str, pl.DataFrame]:
-        """Ranks under each of the seven simple rules."""
-        injected, clean = self._rivals
+    def simple(self, rng: np.random.Generator, among: pl.Expr | None = None) -> dict[str, pl.DataFrame]:
+        """Ranks under each of the seven simple rules, on and among the sessions of `among` (all judged by default)."""
+        injected, clean = (frame.filter(pl.lit(True) if among is None else among) for frame in self._rivals)
         keys = ["episode_id", "session", "underlying"]
         ranked = {
             rule: judge.ranks(injected.select(*keys, score=rule), clean.select(*keys[1:], score=rule))
@@ -272,11 +277,19 @@ def _recall_by(best: pl.DataFrame) -> pl.DataFrame:
 
 def _calibration_by(clean: pl.DataFrame) -> pl.DataFrame:
     weekday = pl.col("session").dt.strftime("%a")
+    # Monthly options expire on the third Friday: its week holds the 15th to 21st of the month's Fridays.
+    friday = pl.col("session") + pl.duration(days=(5 - pl.col("session").dt.weekday()))
+    expiration = pl.when(friday.dt.day().is_between(15, 21)).then(pl.lit("monthly")).otherwise(pl.lit("other"))
     parts = [
         metrics.calibration(clean.with_columns(value=value.cast(pl.String)), ["value"]).with_columns(
             property=pl.lit(name)
         )
-        for name, value in (("activity", pl.col("activity")), ("weekday", weekday), ("side", pl.col("right")))
+        for name, value in (
+            ("activity", pl.col("activity")),
+            ("weekday", weekday),
+            ("expiration week", expiration),
+            ("side", pl.col("right")),
+        )
     ]
     return pl.concat(parts)
 
@@ -331,15 +344,15 @@ def _look_alikes(replayed: replay.Replayed, plans: pl.DataFrame) -> pl.DataFrame
 
 def _variants(field: _Field, plans: pl.DataFrame) -> Results:
     """One-factor ablations, and the score with all its parameters 20 % up or down."""
-    factors, cap = scoring.FACTORS, scoring.CAP
-    stronger, weaker = (tuple(replace(f, strength=min(f.strength * by, 0.99)) for f in factors) for by in (0.8, 1.2))
+    factors, fitted = scoring.FACTORS, model.load()
+    weighing = [f for f in factors if f.column in fitted.slopes or fitted.lowering.get(f.column)]
     changed = {
         "as it is": judge.contributions(),
-        **{f"without {f.column}": judge.contributions([g for g in factors if g != f]) for f in factors},
-        "strengths -20 %": judge.contributions(stronger),
-        "strengths +20 %": judge.contributions(weaker),
-        "cap -20 %": judge.contributions(factors, cap * 0.8),
-        "cap +20 %": judge.contributions(factors, cap * 1.2),
+        **{f"without {f.column}": judge.contributions(fitted, [g for g in factors if g != f]) for f in weighing},
+        "curves -20 %": judge.contributions(_scaled(fitted, 0.8, 1.0)),
+        "curves +20 %": judge.contributions(_scaled(fitted, 1.2, 1.0)),
+        "look-alikes -20 %": judge.contributions(_scaled(fitted, 1.0, 0.8)),
+        "look-alikes +20 %": judge.contributions(_scaled(fitted, 1.0, 1.2)),
     }
     today = field.clean_totals()
     informed = plans.filter(pl.col("arm") == "informed").select("episode_id")
@@ -352,39 +365,58 @@ def _variants(field: _Field, plans: pl.DataFrame) -> Results:
     return {"variants": pl.concat(rows)}
 
 
-def _fitted(field: _Field, plans: pl.DataFrame, numbers: dict[date, int], warmup: int, share: float) -> Results:
-    """Weights fitted on the earlier sessions and judged, beside today's, on the later ones.
+def _scaled(fitted: model.Model, curves: float, lowering: float) -> model.Model:
+    return replace(
+        fitted,
+        slopes={name: tuple(curves * value for value in values) for name, values in fitted.slopes.items()},
+        offsets={name: curves * value for name, value in fitted.offsets.items()},
+        lowering={name: lowering * value for name, value in fitted.lowering.items()},
+    )
 
-    Two fits: strengths by maximum likelihood, and a logistic regression, which knows how factors depend on each other.
+
+def held_out_from(sessions: tuple[date, ...], warmup: int) -> int:
+    """Number of the first session that is `EMBARGO` sessions past all the packaged model was fitted on."""
+    last = model.load().window[1]
+    return max(warmup, sum(day <= last for day in sessions) + EMBARGO)
+
+
+def _held_out(field: _Field, plans: pl.DataFrame, placed: Hosts, warmup: int, rng: np.random.Generator) -> Results:
+    """Recall and false alarms on sessions of which the fitted parameters have seen nothing, beside the simple rules.
+
+    Ranks are among the undisturbed ticker-sessions of those sessions alone.
     """
-    border = warmup + int(share * (len(numbers) - warmup))
-    episodes = plans.filter(pl.col("arm").is_in(["informed", "quiet"]))
-    train = episodes.filter(pl.col("last") < border - EMBARGO)
-    test = episodes.filter(pl.col("first") >= border)
-    if min(train.height, test.height) < 5:
+    border = held_out_from(placed.sessions, warmup)
+    unseen = pl.col("session").is_in(list(placed.sessions[border:]))
+    test = plans.filter(pl.col("first") >= border, pl.col("arm") != "dose").select("episode_id", "arm")
+    if test.height < 10:
         return {}
-    columns = [factor.column for factor in scoring.FACTORS]
-    sides = field.injected.join(train.select("episode_id", "right"), on=["episode_id", "right"])
-    early = [day for day, number in numbers.items() if warmup <= number < border - EMBARGO]
-    quiet = field.clean.filter(pl.col("session").is_in(early), pl.col("volume_surprise_u").is_not_null())
-    fitted = metrics.fit_strengths(sides, columns)
-    both = pl.concat([sides.select(quiet.columns), quiet]).select(judge.surprise(column) for column in columns)
-    marks = np.concatenate([np.ones(sides.height), np.zeros(quiet.height)])
-    weights = metrics.fit_weights(both.to_numpy(), marks)
-    strength = dict(fitted.select("factor", "strength").iter_rows())
-    scores = {
-        "as it is": judge.contributions(),
-        "strengths fitted": judge.contributions([replace(f, strength=strength[f.column]) for f in scoring.FACTORS]),
-        "logistic regression": judge.weighted(dict(zip(columns, weights.tolist(), strict=True))),
-    }
+    injected, clean = (frame.filter(unseen) for frame in field.ours())
+    by_method = {OURS: judge.ranks(injected, clean), **field.simple(rng, unseen)}
     rows = [
-        metrics.recall(
-            judge.best(judge.ranks(*field.ours(parts))).join(test.select("episode_id", "arm"), on="episode_id"), ["arm"]
-        ).with_columns(weights=pl.lit(label))
-        for label, parts in scores.items()
+        metrics.recall(judge.best(ranked).join(test, on="episode_id"), ["arm"]).with_columns(method=pl.lit(method))
+        for method, ranked in by_method.items()
     ]
-    today = pl.DataFrame({"factor": columns, "today": [f.strength for f in scoring.FACTORS], "logistic": weights})
-    return {"walk_forward": pl.concat(rows), "strengths": fitted.join(today, on="factor", maintain_order="left")}
+    decoys = _decoys(injected, clean, plans.join(test, on="episode_id", how="semi"))
+    return {
+        "held_out": pl.concat(rows).with_columns(sessions=pl.lit(len(placed.sessions) - border)),
+        "held_out_calibration": metrics.calibration(clean),
+        "held_out_decoys": decoys,
+    }
+
+
+def _curves() -> pl.DataFrame:
+    """What each factor adds, in nats, at several shares of sides as extreme; or per unit, if it only lowers."""
+    fitted = model.load()
+    shares = pl.DataFrame({"u": [0.5, 0.1, 0.01, 0.001]})
+    rows = []
+    for factor in scoring.FACTORS:
+        if factor.lowers:
+            rows.append({"factor": factor.column, "per_unit": fitted.lowering.get(factor.column, 0.0)})
+            continue
+        nats = shares.with_columns(nats=fitted.curve(factor.column, pl.col("u")).cast(pl.Float64))["nats"].to_list()
+        rows.append({"factor": factor.column, **dict(zip(("at_50", "at_10", "at_1", "at_01"), nats, strict=True))})
+    names = ("at_50", "at_10", "at_1", "at_01", "per_unit")
+    return pl.DataFrame(rows, schema={"factor": pl.String, **dict.fromkeys(names, pl.Float64)})
 
 
 def _write(folder: Path, results: Results, placed: Hosts, options: Options) -> None:
@@ -400,7 +432,8 @@ def _write(folder: Path, results: Results, placed: Hosts, options: Options) -> N
 
 def lock(results: Results, placed: Hosts, options: Options) -> dict[str, object]:
     """What was fitted and judged on what: model, seed, sessions, sizes, and a hash of every table."""
-    border = options.warmup + int(options.fitted_share * (len(placed.sessions) - options.warmup))
+    warmup = min(options.warmup, len(placed.sessions) // 2)
+    border = held_out_from(placed.sessions, warmup)
     digest = {
         name: hashlib.sha256(frame.write_ipc(None).getvalue()).hexdigest()[:16]
         for name, frame in sorted(results.items())
@@ -410,9 +443,9 @@ def lock(results: Results, placed: Hosts, options: Options) -> dict[str, object]
         "seed": options.seed,
         "origin": placed.origin,
         "sessions": [str(placed.sessions[0]), str(placed.sessions[-1]), len(placed.sessions)],
-        "judged_from": str(placed.sessions[min(options.warmup, len(placed.sessions) // 2)]),
-        "strengths_fitted_until": str(placed.sessions[min(border - EMBARGO, len(placed.sessions)) - 1]),
-        "strengths_judged_from": str(placed.sessions[min(border, len(placed.sessions) - 1)]),
+        "judged_from": str(placed.sessions[warmup]),
+        "fitted_on": dict(model.load().fitted_on),
+        "held_out_from": str(placed.sessions[border]) if border < len(placed.sessions) else None,
         "episodes": results["plans"].height,
         "tables": digest,
     }

@@ -48,6 +48,16 @@ _SCALAR_TYPES: dict[PolarsDataType, str] = {
 }
 
 
+_PARTITION_COLUMNS = {
+    "table_name": "Table.",
+    "partition": "Session 'YYYY-MM-DD', snapshot 'YYYY-MM-DD-HH:MM' (New York), or 'all'.",
+    "rows": "Rows of the partition.",
+    "bytes": "Size of its Parquet file. [bytes]",
+    "sha256": "Hash of its Parquet file.",
+    "run_id": "Run that wrote it.",
+}
+
+
 def connect(data_dir: Path | str | None = None, settings: LakeSettings | None = None) -> duckdb.DuckDBPyConnection:
     """A private in-memory DuckDB connection with the newest published catalog attached read-only and in use.
 
@@ -208,6 +218,10 @@ def _partition_list_sql(published: FileMap) -> list[str]:
         'CREATE TABLE lake_partitions (table_name VARCHAR, "partition" VARCHAR, "rows" BIGINT, bytes BIGINT, '
         "sha256 VARCHAR, run_id VARCHAR)",
         "COMMENT ON TABLE lake_partitions IS 'What this catalog shows: one row per table and partition.'",
+        *(
+            f'COMMENT ON COLUMN lake_partitions."{name}" IS {_literal(text)}'
+            for name, text in _PARTITION_COLUMNS.items()
+        ),
     ]
     if rows:
         statements.append(f"INSERT INTO lake_partitions VALUES {', '.join(rows)}")

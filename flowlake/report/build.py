@@ -35,6 +35,7 @@ INSIDER_DAYS = 200
 """Filing days that a ticker's time line reaches back."""
 
 
+_DATED = ("scored_events", "event_status", "event_outcomes", "insider_trades")
 _MONITOR_TABLES = ("anomalies_day_over_day", "intraday_day_over_day", "monitor_polls", "monitor_volume_bins")
 
 
@@ -114,18 +115,21 @@ def collect_daily(lake: Reader, session: date, quality: Sequence[QualityNote] = 
 
 def collect_tickers(lake: Reader, underlyings: Sequence[str], session: date | None = None) -> Iterator[TickerPage]:
     """What the pages of `underlyings` show as of `session` (default: the newest), names without a chain left out."""
-    keys = [key for key in lake.partitions("option_chains") if session is None or key <= session.isoformat()]
+    keys = _until(lake, "option_chains", session)
     if not keys or not underlyings:
         return
     recent = keys[-HISTORY_SESSIONS:]
     chains = _of(lake, "option_chains", keys[-2:], underlyings)
     history = _histories(lake, underlyings, recent)
     surfaces = _of(lake, "iv_surface", keys[-2:], underlyings)
-    events = _of(lake, "scored_events", None, underlyings).filter(pl.col("session") <= date.fromisoformat(keys[-1]))
-    statuses = _of(lake, "event_status", None, underlyings)
-    outcomes = _of(lake, "event_outcomes", None, underlyings)
-    insiders = _of(lake, "insider_trades", lake.partitions("insider_trades")[-INSIDER_DAYS:], underlyings, "ticker")
+    known = {name: _until(lake, name, session) for name in _DATED}
+    events = _of(lake, "scored_events", known["scored_events"], underlyings)
+    statuses = _of(lake, "event_status", known["event_status"], underlyings)
+    outcomes = _of(lake, "event_outcomes", known["event_outcomes"], underlyings)
+    insiders = _of(lake, "insider_trades", known["insider_trades"][-INSIDER_DAYS:], underlyings, "ticker")
     congress = _of(lake, "congress_trades", None, underlyings, "ticker")
+    if session is not None:
+        congress = congress.filter(pl.col("disclosed_on") <= session)
     today = date.fromisoformat(keys[-1])
     for name in underlyings:
         mine = pl.col("underlying") == name
@@ -145,6 +149,11 @@ def collect_tickers(lake: Reader, underlyings: Sequence[str], session: date | No
             insiders=insiders.filter(pl.col("ticker") == name),
             congress=congress.filter(pl.col("ticker") == name),
         )
+
+
+def _until(lake: Reader, name: str, session: date | None) -> list[str]:
+    """Partitions of `name` up to `session`: the page of an earlier session shows nothing that came later."""
+    return [key for key in lake.partitions(name) if session is None or key <= session.isoformat()]
 
 
 def _histories(lake: Reader, underlyings: Sequence[str], keys: list[str]) -> pl.DataFrame:
@@ -179,7 +188,7 @@ def _histories(lake: Reader, underlyings: Sequence[str], keys: list[str]) -> pl.
 
 def collect_market(lake: Reader, session: date | None = None) -> MarketPage:
     """What the market page shows of `session` (default: the newest scored one)."""
-    keys = [key for key in lake.partitions("scored_events") if session is None or key <= session.isoformat()]
+    keys = _until(lake, "scored_events", session)
     if not keys:
         newest = None
         events = table("scored_events").empty()
@@ -249,6 +258,7 @@ def collect_history(lake: Reader) -> HistoryPage:
         outcomes=lake.scan("event_outcomes").collect(),
         statuses=_read(lake, "event_status", None),
         calibration=_read(lake, "calibration", lake.partitions("calibration")[-1:]),
+        rules=_read(lake, "rule_alarms", None),
     )
 
 

@@ -506,18 +506,26 @@ class Interval:
 
 
 def interval_chart(
-    rows: Sequence[Interval], title: str, write: Callable[[float], str], *, zero: float | None = None
+    rows: Sequence[Interval],
+    title: str,
+    write: Callable[[float], str],
+    *,
+    zero: float | None = None,
+    top: float = math.inf,
 ) -> Markup:
-    """Estimates as dots with whiskers, one line each; a bold tick is what was promised; `zero` draws a line."""
+    """Estimates as dots with whiskers, one line each; a bold tick is what was promised; `zero` draws a line.
+
+    What lies beyond `top` is drawn at the edge, so that one uncertain line does not flatten the others.
+    """
     known = [value for row in rows for value in (row.value, row.low, row.high, row.nominal, zero) if value is not None]
     if not rows or not known:
         return Markup("")
-    low, high = min(known), max(known)
+    low, high = min(known), min(max(known), top)
     span = (high - low) or 1.0
     left, right, step = _NAMES, _NARROW - _NOTES, 26
 
     def x(value: float) -> float:
-        return left + (right - left) * (value - low) / span
+        return left + (right - left) * (min(value, high) - low) / span
 
     base = step * len(rows)
     parts = [

@@ -22,6 +22,7 @@ SMALLEST_BIN = 5
 RECURRING = 25
 """Names of the table of recurring ones."""
 
+_LARGEST_RATIO = 5.0
 _Z95 = 1.959964
 
 
@@ -30,13 +31,15 @@ class HistoryPage:
     """Everything the page shows.
 
     `events` holds session, event_id, underlying, score, conviction, direction, universe and origin of all events;
-    `outcomes` and `statuses` are all of `event_outcomes` and `event_status`; `calibration` is its newest session.
+    `outcomes`, `statuses` and `rules` are all of `event_outcomes`, `event_status` and `rule_alarms`; `calibration` is
+    its newest session.
     """
 
     events: pl.DataFrame
     outcomes: pl.DataFrame
     statuses: pl.DataFrame
     calibration: pl.DataFrame
+    rules: pl.DataFrame
 
     @property
     def origin(self) -> str:
@@ -65,8 +68,9 @@ def render_history(page: HistoryPage) -> str:
         "recurring": recurring(page.events, page.statuses).to_dicts(),
         "bins": scored.to_dicts(),
         "outcome_pictures": [(horizon, _outcome_picture(scored, horizon)) for horizon in horizons],
-        "calibration": _all_activity(page.calibration).to_dicts(),
+        "calibration": _all_activity(page.calibration).sort(_by_conviction("level")).to_dicts(),
         "calibration_picture": calibration_picture(page.calibration),
+        "rules": rule_means(page.rules).to_dicts(),
         "statuses": _status_counts(page.statuses),
         "levels": [level for level, _ in CONVICTIONS],
     }
@@ -173,7 +177,28 @@ def calibration_picture(calibration: pl.DataFrame) -> Markup:
         for level, _ in CONVICTIONS
         if (row := found.get(level)) and row["ratio"] is not None
     ]
-    return charts.interval_chart(rows, "Alarms seen over alarms promised, by conviction", lambda value: f"{value:.1f}×")
+    title = "Alarms seen over alarms promised, by conviction"
+    return charts.interval_chart(rows, title, lambda value: f"{value:.1f}×", zero=0.0, top=_LARGEST_RATIO)
+
+
+def rule_means(rules: pl.DataFrame) -> pl.DataFrame:
+    """Mean number of underlyings a session that each plain rule, and each conviction level, would have told about."""
+    return (
+        rules.sort("session")
+        .group_by("kind", "rule", maintain_order=True)
+        .agg(
+            pl.col("description").last(),
+            sessions=pl.len(),
+            alarms=pl.col("underlyings").mean(),
+            universe=pl.col("universe").mean(),
+        )
+        .sort(pl.col("kind") == "conviction", _by_conviction("rule"), -pl.col("alarms"), "rule")
+    )
+
+
+def _by_conviction(column: str) -> pl.Expr:
+    """Sorts the most convinced first; what is no conviction level comes last."""
+    return pl.col(column).replace_strict({level: at for at, (level, _) in enumerate(CONVICTIONS)}, default=99)
 
 
 def _all_activity(calibration: pl.DataFrame) -> pl.DataFrame:

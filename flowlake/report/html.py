@@ -32,6 +32,7 @@ ORIGIN_NOTES = {
 """What a page says about where its data came from, by `origin`."""
 
 _PLAIN_NAME = re.compile(r"[A-Za-z0-9]")
+_SPELLED = re.compile(r"_([0-9a-f]+)_")
 
 
 @dataclass(frozen=True)
@@ -115,6 +116,19 @@ def monitor_file(underlying: str) -> str:
 def _file_part(name: str) -> str:
     plain = "".join(char if _PLAIN_NAME.fullmatch(char) else f"_{ord(char):x}_" for char in name)
     return plain if len(plain) <= 64 else hashlib.sha256(name.encode()).hexdigest()[:32]
+
+
+def name_in_file(kind: str, file: str) -> str | None:
+    """The name that `file` ('ticker-AAPL.html') was made for; None where it is no such file, or the name too long."""
+    found = re.fullmatch(rf"{kind}-((?:[A-Za-z0-9]|_[0-9a-f]+_)+)\.html", file)
+    if found is None:
+        return None
+    try:
+        name = _SPELLED.sub(lambda part: chr(int(part[1], 16)), found[1])
+        name.encode()
+    except (ValueError, OverflowError):
+        return None  # no such code point, or half of one
+    return name if f"{kind}-{_file_part(name)}.html" == file else None
 
 
 def replace_file(path: Path, text: str) -> bool:

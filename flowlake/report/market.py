@@ -65,6 +65,7 @@ def _context(page: MarketPage) -> dict[str, Any]:
         "session": page.session,
         "events": closing,
         "intraday": intraday,
+        "live": page.intraday.height > 0 and (page.session is None or page.intraday["session"][0] > page.session),
         "snapshot": page.intraday["snapshot"].max() if page.intraday.height else None,
         "cards": _cards(page),
         "heat": heat_overview(page.recent),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from flowlake.schemas import (
     alerts,
     detection,
+    evaluation,
     features,
     insiders,
     intraday,
@@ -19,7 +20,7 @@ from flowlake.schemas.base import UTC_TIME, Column, SchemaMismatch, Table
 SCHEMA_VERSION = 1
 """Raised when a table changes incompatibly; a lake written by a newer version is refused."""
 
-_MODULES = (market, options, detection, insiders, monitor, alerts, intraday, quality, lifecycle, features)
+_MODULES = (market, options, detection, insiders, monitor, alerts, intraday, quality, lifecycle, features, evaluation)
 
 TABLES: dict[str, Table] = {
     value.name: value for module in _MODULES for value in vars(module).values() if isinstance(value, Table)

@@ -11,6 +11,21 @@ from flowlake.schemas.options import CONTRACT_ID
 WINDOWS = (20, 60)
 """Trailing windows of every baseline, in sessions."""
 
+OWN = (
+    "liquidity_surge",
+    "region_share",
+    "region_surprise",
+    "region_leader",
+    "volume_oi_ratio",
+    "build",
+    "leading_build",
+    "opened_share",
+    "excess_share",
+    "call_put_tilt",
+    "leading_iv_change",
+)
+"""Evidence that is also judged against the same side's own trailing sessions (`{name}_own`)."""
+
 FACTOR = pl.Struct({"factor": pl.String, "value": pl.Float64, "contribution": pl.Float64, "text": pl.String})
 """One piece of evidence: its measured value, what it adds to the log-likelihood ratio, and a plain sentence."""
 
@@ -100,6 +115,14 @@ CONTRACT_BASELINES = Table(
             "previous_open_interest",
             pl.Int32,
             "Open interest at the start of the session before; null where no change may be computed.",
+            "contracts",
+            nullable=True,
+        ),
+        Column("volume_sum_5", pl.Int32, "Volume of the five sessions before.", "contracts"),
+        Column(
+            "open_interest_5",
+            pl.Int32,
+            "Open interest at the start of the fifth session before; 0 if unlisted, null if no change may be computed.",
             "contracts",
             nullable=True,
         ),
@@ -200,6 +223,24 @@ TICKER_STATISTICS = Table(
         Column("call_put_tilt", pl.Float64, "Side's share of volume less its usual share.", "", True),
         Column("liquidity_surge", pl.Float64, "log10 of chain volume over its usual.", "", True),
         Column("quietness", pl.Float64, "-|stock return| in trailing standard deviations.", "", True),
+        Column("region_share", pl.Float64, "Share of the chain's volume out of the money, 2 to 130 days.", "", True),
+        Column("region_excess_share", pl.Float64, "Share of the side's excess volume in that region.", "", True),
+        Column("region_surprise", pl.Float64, "log10(1 + sum of -ln p over the lines of that region).", "", True),
+        Column("region_leader", pl.Float64, "-log10 of the smallest p-value in that region.", "", True),
+        Column("build", pl.Float64, "log10 of today's excess and five sessions' openings over a day.", "", True),
+        Column("leading_build", pl.Float64, "The same of the leading line's openings alone.", "", True),
+        Column("opened_share", pl.Float64, "Share of last session's volume the leading line opened.", "", True),
+        Column("excess_share", pl.Float64, "Leading line's share of the side's excess volume.", "", True),
+        Column("leading_iv_change", pl.Float64, "Leading line's IV change less its chain's median.", "decimal", True),
+        *(
+            Column(f"{name}_own", pl.Float64, f"{name} in deviations from the side's own trailing sessions.", "", True)
+            for name in OWN
+        ),
+        Column("spread_share", pl.Float64, "Share of excess volume in lines that look like a spread.", "", True),
+        Column("roll_share", pl.Float64, "Share of excess volume in lines that look like a roll.", "", True),
+        Column("deep_share", pl.Float64, "Share of excess volume deep in the money (dividend trades).", "", True),
+        Column("new_listing_share", pl.Float64, "Share of excess volume in contracts just listed.", "", True),
+        Column("other_side", pl.Float64, "log10(1 + unusual lines on the other side of the chain).", "", True),
         Column("llr_total", pl.Float64, "Sum of capped log-likelihood ratios, where a null existed.", "nats", True),
         Column("null_n", pl.Int32, "Trailing rows the evidence was compared with.", "rows"),
         AVAILABLE_AT,

@@ -19,7 +19,7 @@ from flowlake.serve.endpoints import PREFIX, listings
 from flowlake.serve.formats import MEDIA_TYPES, MIN_GZIP_BYTES, accepts_gzip, encode, gzip_bytes, negotiate
 from flowlake.serve.lake_reader import LakeReader, State
 from flowlake.serve.operations import Call, Operation, operations
-from flowlake.serve.pages import PageFolder, api_page
+from flowlake.serve.pages import PageFolder, api_page, csp_of
 from flowlake.serve.parameters import read_path, read_query
 from flowlake.serve.problems import PROBLEM_JSON, Problem
 from flowlake.serve.queries import Listing, Query, etag, resolve, run
@@ -82,6 +82,7 @@ def create_app(
     routes = [
         *(Route(one.path, _listing_handler(server, one), methods=["GET"]) for one in listed),
         *(Route(one.path, _operation_handler(server, one), methods=[one.method]) for one in operated),
+        *(Route(one.path, _only_post, methods=["GET"]) for one in operated if one.method == "POST"),
         Route(f"{PREFIX}/openapi.json", _fixed(document, "application/json"), methods=["GET"]),
         Route("/api", _fixed(api_page(listed, operated), "text/html; charset=utf-8"), methods=["GET"]),
         Route("/", _page_handler(server), methods=["GET"]),
@@ -92,7 +93,7 @@ def create_app(
         HTTPException: _http_exception_response,
         Exception: _unexpected_response,
     }
-    app = Starlette(routes=routes, exception_handlers=handlers, max_body_size=MAX_BODY_BYTES)
+    app = Starlette(routes=routes, exception_handlers=handlers)
     app.router.redirect_slashes = False
     app.add_middleware(Guard, door=door)
     return app
@@ -199,6 +200,11 @@ def _operation_handler(server: Server, operation: Operation) -> Any:
     return handle
 
 
+async def _only_post(request: Request) -> Response:
+    """Without this, a GET would be looked up among the pages."""
+    raise Problem(405, "this changes something: it takes POST alone", headers={"Allow": "OPTIONS, POST"})
+
+
 async def _body(request: Request, operation: Operation) -> Any:
     if operation.body_model is None:
         return None
@@ -209,11 +215,21 @@ async def _body(request: Request, operation: Operation) -> Any:
         request.headers.get("content-type", ""),
     )
     try:
-        return operation.body_model.model_validate_json(await request.body())
+        return operation.body_model.model_validate_json(await _limited(request))
     except ValidationError as error:
         first = error.errors(include_input=False, include_url=False)[0]
         name = ".".join(str(part) for part in first["loc"]) or "body"
         raise Problem(400, f"the body does not fit: {first['msg']}", parameter=name) from error
+
+
+async def _limited(request: Request) -> bytes:
+    """The body; raises `Problem` 413 before more than the limit has been read."""
+    body = b""
+    async for part in request.stream():
+        body += part
+        if len(body) > MAX_BODY_BYTES:
+            raise Problem(413, f"the body is longer than {MAX_BODY_BYTES} bytes")
+    return body
 
 
 def _object_response(request: Request, body: bytes, state: State, cacheable: bool) -> Response:
@@ -232,10 +248,19 @@ def _page_handler(server: Server) -> Any:
         from starlette.responses import Response
 
         page = await server.in_thread(server.pages.read, request.path_params.get("name", ""))
-        headers = {"ETag": f'"{page.tag}"', "Cache-Control": _CACHE_CONTROL, "Content-Security-Policy": page.csp}
+        zipped = len(page.body) >= MIN_GZIP_BYTES and accepts_gzip(request.headers.get("accept-encoding", ""))
+        headers = {
+            "ETag": f'"{page.tag}-gzip"' if zipped else f'"{page.tag}"',
+            "Cache-Control": _CACHE_CONTROL,
+            "Vary": "Accept-Encoding, Authorization",
+            "Content-Security-Policy": page.csp,
+        }
         if _matches(request.headers.get("if-none-match", ""), page.tag):
             return Response(status_code=304, headers=headers)
-        return Response(page.body, media_type=page.media_type, headers=headers)
+        if not zipped:
+            return Response(page.body, media_type=page.media_type, headers=headers)
+        body = await server.in_thread(gzip_bytes, page.body)
+        return Response(body, media_type=page.media_type, headers=headers | {"Content-Encoding": "gzip"})
 
     return handle
 
@@ -244,7 +269,7 @@ def _fixed(body: bytes, media_type: str) -> Any:
     tag = hashlib.sha256(body).hexdigest()[:32]
     headers = {"ETag": f'"{tag}"', "Cache-Control": _CACHE_CONTROL}
     if media_type.startswith("text/html"):
-        headers["Content-Security-Policy"] = PageFolder.csp_of(body)
+        headers["Content-Security-Policy"] = csp_of(body)
 
     async def handle(request: Request) -> Response:
         from starlette.responses import Response

@@ -1,11 +1,16 @@
-"""The pages: files of the reports folder, and the human page of the API. Nothing outside that folder is ever read."""
+"""The pages: made of the newest state, or files of the reports folder; and the human page of the API.
+
+Pages that show the newest state (market, monitor, history, tickers) are made when asked for. Daily reports are the
+files the pipeline wrote, which also tell what that day's checks found; one that was not written is made without that.
+Nothing outside the folder is ever read.
+"""
 
 from __future__ import annotations
 
 import base64
 import hashlib
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
@@ -26,6 +31,9 @@ _MEDIA_TYPES = {
     ".csv": "text/csv; charset=utf-8",
 }
 _PART = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._ -]{0,127}")
+_INDEX = "index.html"
+_NEWEST = re.compile(r"(market|history|(monitor|ticker)-[A-Za-z0-9_]{1,64})\.html")
+_MADE = re.compile(rf"{_NEWEST.pattern}|daily-\d{{4}}-\d{{2}}-\d{{2}}\.html")
 _SCRIPT = re.compile(rb"<script>(.*?)</script>", re.DOTALL)
 
 _STRICT = "default-src 'none'; style-src 'unsafe-inline'; img-src 'self' data:; font-src data:; connect-src 'self'; "
@@ -42,27 +50,44 @@ class PageFile:
     csp: str
 
 
-class PageFolder:
-    """The rendered pages below one folder."""
+def page_file(body: bytes, suffix: str = ".html") -> PageFile:
+    """`body` with what its answer says about it."""
+    csp = csp_of(body) if suffix == ".html" else _STRICT + _CLOSED
+    return PageFile(body, _MEDIA_TYPES[suffix], hashlib.sha256(body).hexdigest()[:32], csp)
 
-    def __init__(self, folder: Path) -> None:
+
+def csp_of(html: bytes) -> str:
+    """The Content-Security-Policy of a page: of its scripts only flowlake's own, known by their hash, may run."""
+    trusted = {_script_hash(script) for script in _SCRIPT.findall(html)} & trusted_scripts()
+    scripts = f"script-src {' '.join(sorted(trusted))}; " if trusted else ""
+    return f"{_STRICT}{scripts}{_CLOSED}"
+
+
+class PageFolder:
+    """The rendered pages below one folder; those that `live` can make are made of the newest state instead."""
+
+    def __init__(self, folder: Path, live: Callable[[str], str | None] | None = None) -> None:
         self.folder = folder.absolute()
+        self._live = live
 
     def read(self, name: str) -> PageFile:
-        """The page `name` ('' is the index); raises `Problem` 404 for everything that is not a page of the folder."""
-        path = self._path(name or "index.html")
+        """The page `name` ('' is the index); raises `Problem` 404 for everything that is no page."""
+        name = name or _INDEX
+        path = self._path(name)
+        # A page of the newest state that the lake cannot make (any more) is shown as it was written.
+        made = self._made(name) if path is None or _NEWEST.fullmatch(name) else None
+        if made is not None:
+            return page_file(made.encode())
         if path is None:
             raise Problem(404, "there is no such page", remedy="/ lists the pages; /api describes the API")
-        body = path.read_bytes()
-        csp = self.csp_of(body) if path.suffix == ".html" else _STRICT + _CLOSED
-        return PageFile(body, _MEDIA_TYPES[path.suffix], hashlib.sha256(body).hexdigest()[:32], csp)
+        return page_file(path.read_bytes(), path.suffix)
 
-    @staticmethod
-    def csp_of(html: bytes) -> str:
-        """The Content-Security-Policy of a page: of its scripts only flowlake's own, known by their hash, may run."""
-        trusted = {_script_hash(script) for script in _SCRIPT.findall(html)} & trusted_scripts()
-        scripts = f"script-src {' '.join(sorted(trusted))}; " if trusted else ""
-        return f"{_STRICT}{scripts}{_CLOSED}"
+    def _made(self, name: str) -> str | None:
+        if name == _INDEX:
+            from flowlake.report.build import archive_page
+
+            return archive_page(self.folder)
+        return self._live(name) if self._live and _MADE.fullmatch(name) else None
 
     def _path(self, name: str) -> Path | None:
         parts = name.split("/")

@@ -85,13 +85,16 @@ class LakeServer:
     def _uvicorn(self) -> uvicorn.Server:
         import uvicorn
 
+        from flowlake.report.on_request import LivePages
         from flowlake.serve.app import create_app
         from flowlake.serve.lake_reader import LakeReader
         from flowlake.serve.pages import PageFolder
 
+        reader = LakeReader(self.settings.data_dir)
+        live = LivePages(lambda: (reader.state().version, reader.state().snapshot), self.settings.monitor)
         app = create_app(
-            LakeReader(self.settings.data_dir),
-            PageFolder(self.settings.reports_dir),
+            reader,
+            PageFolder(self.settings.reports_dir, live),
             self.door,
             cache_bytes=self.settings.serve.cache_mb * 1_000_000,
             threads=self.settings.serve.threads,

@@ -20,7 +20,7 @@ from flowlake_tests.factories import frame
 USED = (
     "alerts", "alert_deliveries", "alert_actions", "notifications", "scored_events", "intraday_scored_events",
     "event_status", "known_events", "event_insiders", "option_chains", "intraday_chains",
-    "ticker_statistics", "snapshot_log",
+    "ticker_statistics", "snapshot_log", "insider_filings", "insider_transactions", "insider_trades",
 )  # fmt: skip
 """Tables of these scenes: a catalog of a few views is made faster than one of all."""
 

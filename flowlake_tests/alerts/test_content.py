@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import date, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from html.parser import HTMLParser
 from typing import Any
 
@@ -70,7 +70,7 @@ def test_the_figures_add_up(lake: Lake):
     assert facts["If the stock were at $106.40 then"].startswith("worth $1.40, 65% more than it costs now")
     assert facts["Most a buyer can lose"] == "the whole premium: $85 a contract"
     assert facts["Time decay"].startswith("about $4.00 a day and contract")
-    assert facts["Delta"].startswith("+0.22: roughly a 22% chance")
+    assert facts["Delta"] == "+0.22: ends in the money roughly 22 times in 100"
     line = said.lines[0]
     assert (line.name, line.gamma, line.open_interest) == ("ABC 19 Jun 2026 105 call", pytest.approx(0.031), 250)
     assert said.volume_words.startswith("9,000 calls traded, 29.0 times the usual 310")
@@ -129,6 +129,29 @@ def test_insiders_and_the_calendar_are_told_where_known(lake: Lake):
     dates = dict(said.risks)["Earnings and other dates"]
     assert dates.startswith("11 Jun: earnings after the close")
     assert "May" not in dates
+
+
+def test_within_the_session_insiders_are_looked_up_in_the_filings_known_by_then(lake: Lake):
+    full_scene(lake)
+    filings, transactions, trades = [], [], []
+    for number, (ticker, filed) in enumerate(
+        [("ABC", date(2026, 5, 20)), ("XYZ", date(2026, 5, 20)), ("ABC", date(2026, 1, 2)), ("ABC", SESSION)]
+    ):
+        # The last one is filed in the evening, after the event was known.
+        known = datetime(filed.year, filed.month, filed.day, 21, tzinfo=UTC)
+        same = {"filed_on": filed, "accession": f"a{number}", "available_at": known, "origin": "simulated"}
+        filings.append(same | {"ticker": ticker, "owner_ciks": [f"o{number}"], "form_type": "4"})
+        line = {"form_table": "non_derivative", "row_number": 1, "transaction_class": "open_market_sale"}
+        transactions.append(same | line | {"ticker": ticker, "shares": 100.0, "transaction_date": filed})
+        trades.append(same | line | {"value_usd": 5_000_000.0, "is_chain_repeat": False})
+    rows = {"insider_filings": filings, "insider_transactions": transactions, "insider_trades": trades}
+    partitions: dict[tuple[str, str], list[dict[str, Any]]] = {}
+    for name, of_table in rows.items():
+        for row in of_table:
+            declared = {column: value for column, value in row.items() if column in table(name).schema}
+            partitions.setdefault((name, row["filed_on"].isoformat()), []).append(declared)
+    fill(lake, partitions)
+    assert built(lake).insiders == "Known filings of the last 90 days: open-market sales: 1 by 1 insider(s), $5.0M."
 
 
 @pytest.mark.parametrize(

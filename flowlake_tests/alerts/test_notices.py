@@ -17,7 +17,7 @@ from flowlake.settings import AlertSettings
 from flowlake_tests.alerts.scenes import NOW, SESSION, at
 from flowlake_tests.factories import frame
 
-RULES = AlertSettings(notify_cool_down_minutes=60)
+RULES = AlertSettings(notify_cool_down_minutes=60, snapshot_grace_minutes=5)
 
 
 def fault(minute: float = 0, **more: Any) -> Fault:
@@ -161,6 +161,11 @@ def test_a_snapshot_that_is_not_scored_in_time_is_late_and_a_later_one_is_the_re
     held = after([], group([], late, [], RULES, at(10, 35)))
     faults, works = late_snapshots(log(*rows, log_row(30)), at(10, 48), RULES, "")
     assert [row["status"] for row in group(held, faults, works, RULES, at(10, 48)).raised] == ["recovered"]
+
+
+def test_what_was_late_days_ago_is_not_told_when_the_sensor_is_switched_on():
+    rows = log(log_row(0, status="failed", scored_at=None))
+    assert late_snapshots(rows, at(10, 20) + timedelta(days=1), RULES, "") == ([], [])
 
 
 def test_a_snapshot_nobody_began_is_seen():

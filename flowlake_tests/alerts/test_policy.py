@@ -123,7 +123,7 @@ def test_places_kept_for_extreme_are_given_to_extreme_only():
 SCORES = st.lists(st.floats(7.0, 10.0).map(lambda score: round(score, 2)), min_size=1, max_size=40)
 
 
-@hypothesis_settings(max_examples=60, deadline=None)
+@hypothesis_settings(max_examples=30, deadline=None)
 @given(looks=st.lists(SCORES, min_size=1, max_size=4), cap=st.integers(0, 25), reserve=st.integers(0, 8))
 def test_the_cap_is_never_exceeded_and_within_a_look_the_best_are_kept(
     looks: list[list[float]], cap: int, reserve: int
@@ -143,7 +143,7 @@ def test_the_cap_is_never_exceeded_and_within_a_look_the_best_are_kept(
     assert again == held
 
 
-@hypothesis_settings(max_examples=40, deadline=None)
+@hypothesis_settings(max_examples=25, deadline=None)
 @given(
     scores=st.lists(st.floats(7.0, 10.0), min_size=1, max_size=10),
     silent=st.sets(st.integers(0, 9), max_size=10),
@@ -282,7 +282,7 @@ def test_quiet_hours_put_off_until_they_end_and_extreme_passes():
     assert only(look(alerts(event(score=9.0)), rules(quiet_hours="22:00-07:00"), now=night)[0])["decision"] == "send"
 
 
-@hypothesis_settings(max_examples=80, deadline=None)
+@hypothesis_settings(max_examples=50, deadline=None)
 @given(start=st.times(), end=st.times(), minute=st.integers(0, 3 * 24 * 60))
 def test_quiet_hours_end_when_they_say_and_not_later_than_a_day(start: time, end: time, minute: int):
     start, end = start.replace(second=0, microsecond=0), end.replace(second=0, microsecond=0)

@@ -29,6 +29,7 @@ def lake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Lake]:
     monkeypatch.setattr("flowlake.commands.alerts.console.width", 220, raising=False)
     get_settings.cache_clear()
     store = open_lake(tmp_path / "data")
+    monkeypatch.setattr("flowlake.commands.alerts._lake", lambda: store)
     full_scene(store)
     yield store
     get_settings.cache_clear()

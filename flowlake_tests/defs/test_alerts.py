@@ -16,7 +16,14 @@ from flowlake.defs.alerts import SENSORS, alert_sensor, delivery_sensor, notific
 from flowlake.defs.resources import LakeResource
 from flowlake.lake import Lake
 from flowlake.settings import get_settings
-from flowlake_tests.alerts.scenes import SESSION, Recorder, at, event, put_events
+from flowlake_tests.alerts.scenes import SESSION, Recorder, at, event, open_lake, put_events
+
+
+class SmallLake(LakeResource):
+    """The lake of the settings, with the tables alerts use."""
+
+    def open(self) -> Lake:
+        return open_lake(get_settings().data_dir)
 
 
 class State:
@@ -64,7 +71,7 @@ def mail(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Recorder]:
 
 def evaluate(sensor: Any, instance: dg.DagsterInstance, cursor: str | None = None) -> Any:
     context = dg.build_sensor_context(
-        instance=instance, cursor=cursor, definitions=TOYS, resources={"lake": LakeResource()}
+        instance=instance, cursor=cursor, definitions=TOYS, resources={"lake": SmallLake()}
     )
     return sensor(context)
 
@@ -80,20 +87,22 @@ def test_every_sensor_starts_stopped_and_says_what_it_does():
 
 
 def test_scored_events_go_out_once_and_the_cursor_remembers_them(mail: Recorder, instance: dg.DagsterInstance):
-    put_events(Lake.open(get_settings().data_dir), event())
+    put_events(SmallLake().open(), event())
     first = evaluate(alert_sensor, instance)
     assert "1 sent" in first.skip_reason.skip_message
+    assert [each.asset_key.to_user_string() for each in first.asset_events] == ["alerts", "alert_deliveries"]
     assert list(json.loads(first.cursor)) == [f"scored_events/{SESSION}"]
     second = evaluate(alert_sensor, instance, first.cursor)
     assert "0 raised" in second.skip_reason.skip_message
     assert second.cursor == first.cursor
+    assert second.asset_events == []
     assert len(mail.sent) == 1
 
 
 def test_a_message_left_behind_is_delivered_by_the_other_sensor(mail: Recorder, instance: dg.DagsterInstance):
     from flowlake.alerts.channels import ChannelDown
 
-    put_events(Lake.open(get_settings().data_dir), event())
+    put_events(SmallLake().open(), event())
     mail.fails = ChannelDown("email: unreachable")
     assert "unreachable" in evaluate(alert_sensor, instance).skip_reason.skip_message
     mail.fails = None
@@ -133,7 +142,7 @@ def test_a_failed_run_is_told_with_its_cause_and_a_link(mail: Recorder, instance
     State.fails = False
     run(instance)
     evaluate(notification_sensor, instance)
-    assert ledger.notifications(Lake.open(get_settings().data_dir))["status"].to_list() == ["recovered"]
+    assert ledger.notifications(SmallLake().open())["status"].to_list() == ["recovered"]
 
 
 def test_a_look_without_a_cursor_repeats_nothing(mail: Recorder, instance: dg.DagsterInstance):

@@ -121,6 +121,11 @@ def test_contracts_have_one_number_all_day_and_at_its_end(lake: Lake):
     assert within.join(of_day, on=["contract", "contract_id"]).height == within.height
 
 
+def test_the_first_snapshot_of_a_morning_judges_the_events_of_the_session_before(lake: Lake):
+    events, status = lake.read("scored_events", str(BEFORE)), lake.read("event_status", str(SESSION))
+    assert set(status["event_id"]) == set(events["event_id"])
+
+
 def test_the_log_says_that_it_was_taken(lake: Lake):
     log = lake.read("snapshot_log", str(SESSION))
     assert log["partition"].to_list() == [f"{SESSION}-10:30", f"{SESSION}-10:45"]

@@ -152,3 +152,26 @@ def test_the_status_follows_from_the_figures_shown(lines: list[tuple[int, int, i
     settings = ConfirmationSettings()
     assert (row["status"] == "confirmed") == (share is not None and share >= settings.confirmed_share)
     assert (row["status"] == "withdrawn") == (share is not None and share <= settings.withdrawn_share)
+
+
+@pytest.mark.real_data
+@pytest.mark.slow
+def test_ordinary_lines_open_a_third_of_the_time_and_stay_closed_as_often(shared_data):
+    """What a status is worth: how often lines that nobody flagged reach the thresholds."""
+    key = ["underlying", "expiration", "right", "strike"]
+    lines = (
+        pl.scan_parquet(shared_data / "option_chains" / "contracts.parquet")
+        .select("date", "expiration", "right", "strike", "volume", "oi", underlying=pl.col("ticker").str.to_uppercase())
+        .unique(["date", *key])
+        .collect()
+    )
+    days = pl.DataFrame({"date": [day for day in lines["date"].unique().sort() if calendar.is_session(day)]})
+    following = days.with_columns(following=pl.col("date").shift(-1)).drop_nulls()
+    traded = lines.filter(pl.col("volume") >= 300).join(following, on="date")
+    mornings = lines.select(*key, following="date", morning="oi")
+    opened = traded.join(mornings, on=["following", *key]).select((pl.col("morning") - pl.col("oi")) / pl.col("volume"))
+    share, settings = opened.to_series(), ConfirmationSettings()
+    confirmed, withdrawn = (share >= settings.confirmed_share).mean(), (share <= settings.withdrawn_share).mean()
+    print(f"{len(share):,} lines of 300 contracts or more: {confirmed:.0%} would confirm, {withdrawn:.0%} withdraw")
+    assert confirmed == pytest.approx(1 / 3, abs=0.05)
+    assert withdrawn == pytest.approx(1 / 3, abs=0.05)

@@ -5,7 +5,7 @@ import polars as pl
 import pytest
 
 from flowlake import schemas
-from flowlake.detect import scoring
+from flowlake.detect import model, scoring
 from flowlake.detect.baselines import FutureData, contract_baselines, ticker_baselines
 from flowlake.detect.pipeline import Detection, detect_session
 from flowlake_tests.detect.markets import Market
@@ -150,10 +150,44 @@ def test_benjamini_hochberg_gives_the_textbook_q_values():
     assert scoring.benjamini_hochberg(p_values).tolist() == pytest.approx([0.005, 0.025, 1 / 30, 0.625, 0.9])
 
 
-def test_factors_that_could_not_be_measured_contribute_nothing():
-    factor = scoring.FACTORS[0]
-    frame = pl.DataFrame({"u": [None, 1e-9, 1.0]}).select(factor.contribution(pl.col("u")))
-    assert frame.to_series().to_list() == pytest.approx([0.0, scoring.CAP, np.log(factor.strength)])
+def test_every_event_says_which_model_scored_it_and_what_it_was_fitted_on(history):
+    event = history[1].detections[history[0].sessions[-1]].scored_events.row(0, named=True)
+    first, last = model.load().window
+    assert event["model_id"].startswith("llr-2-")
+    assert event["model_id"].endswith(f"fitted {first}..{last}")
+
+
+def test_what_looks_like_a_spread_lowers_the_event_by_what_it_shows(history):
+    market, _ = history
+    alone, spread = Market(seed=2), Market(seed=2)
+    lines = market.lines("T09", "C")[1:3]
+    alone.trade(alone.sessions[-1], lines[:1], 4_000, 0)
+    spread.trade(spread.sessions[-1], lines, 4_000, 0)
+    parts = {}
+    for name, traded in (("alone", alone), ("spread", spread)):
+        events = run_market(traded).detections[traded.sessions[-1]].scored_events.filter(underlying="T09")
+        parts[name] = {part["factor"]: part["contribution"] for part in events.row(0, named=True)["factors"]}
+    assert "spread_share" not in parts["alone"]
+    assert -scoring.CAP <= parts["spread"]["spread_share"] < 0
+
+
+def test_what_only_speaks_against_never_raises():
+    frame = pl.DataFrame({"spread_share": [None, 0.0, 0.5, 1.0]})
+    factor = next(factor for factor in scoring.FACTORS if factor.column == "spread_share")
+    parts = frame.select(factor.contribution(model.load())).to_series().to_list()
+    assert parts[:2] == [0.0, 0.0]
+    assert parts[3] < parts[2] < 0
+
+
+def test_a_class_with_heavier_totals_gets_part_of_its_excess_of_alarms():
+    rng = np.random.default_rng(5)
+    quiet, busy = rng.normal(2.0, 1.0, 6_000), rng.normal(0.0, 1.0, 6_000)
+    null_totals, null_classes = np.concatenate([quiet, busy]), np.repeat([0, 3], 6_000)
+    p_value, n = scoring.total_p_values(null_totals, null_classes, null_totals, null_classes)
+    alarms = p_value <= 0.01
+    assert alarms.mean() == pytest.approx(0.01, abs=0.001)
+    assert 0.01 < alarms[:6_000].mean() < 0.02
+    assert (n == 12_000).all()
 
 
 def test_logarithmic_factors_are_said_in_plain_numbers():

@@ -126,20 +126,3 @@ def test_lists_overlap_wholly_with_themselves_and_not_with_their_opposite():
     )
     assert metrics.jaccard(scores, scores) == 1.0
     assert metrics.jaccard(scores, scores.with_columns(-pl.col("score"))) == 0.0
-
-
-@settings(deadline=None)
-@given(st.floats(0.25, 0.9), st.integers(0, 2**31))
-def test_fitted_strengths_recover_the_distribution_they_were_drawn_from(strength: float, seed: int):
-    u = np.random.default_rng(seed).random(4_000) ** (1.0 / strength)
-    fitted = metrics.fit_strengths(pl.DataFrame({"x_u": u}), ["x"])
-    assert fitted["strength"][0] == pytest.approx(strength, rel=0.12)
-
-
-def test_a_logistic_regression_weighs_what_tells_and_not_what_does_not():
-    rng = np.random.default_rng(4)
-    marks = np.repeat([1.0, 0.0], [400, 4_000])
-    telling = rng.exponential(1.0, 4_400) + marks
-    weights = metrics.fit_weights(np.column_stack([telling, rng.exponential(1.0, 4_400)]), marks)
-    assert weights[0] > 0.5
-    assert abs(weights[1]) < 0.1

@@ -284,6 +284,9 @@ def history(events: int = 1, name: str = "ABC", **more: Any) -> HistoryPage:
             [{"event_id": row["event_id"], "conviction": row["conviction"], "status": "confirmed"} for row in rows],
         ),
         "calibration": frame(table("calibration"), promise if events else []),
+        "rules": frame(
+            table("rule_alarms"), [{"rule": "z_score", "kind": "threshold", "description": name}] * min(events, 1)
+        ),
     }
     return HistoryPage(**(fields | more))
 

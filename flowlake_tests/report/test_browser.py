@@ -75,7 +75,15 @@ def open_page(browser: Browser, tmp_path: Path) -> Iterator[Open]:
         page.on("console", lambda said: faults.append(f"{said.type}: {said.text}"))
         page.on("request", lambda asked: faults.append(f"fetched {asked.url}") if _foreign(asked.url) else None)
 
-    def opening(html: str, *, width: int = 1280, dark: bool = False, url: str | None = None, after: str = "") -> Page:
+    def opening(
+        html: str,
+        *,
+        width: int = 1280,
+        dark: bool = False,
+        url: str | None = None,
+        after: str = "",
+        stopped_clock: bool = False,
+    ) -> Page:
         file = tmp_path / "page.html"
         file.write_text(html, encoding="utf-8")
         context = browser.new_context(
@@ -84,6 +92,8 @@ def open_page(browser: Browser, tmp_path: Path) -> Iterator[Open]:
         contexts.append(context)
         page = context.new_page()
         watch(page)
+        if stopped_clock:
+            page.clock.install()
         page.goto((url or file.as_uri()) + after)
         return page
 
@@ -239,17 +249,19 @@ def test_tabs_are_walked_with_the_keyboard_and_all_is_there_without_a_script(ope
 
 
 def test_a_page_refreshes_when_served_and_can_be_paused_but_not_as_a_file(open_page: Open, served: str):
-    html = render_market(examples.market()).replace('data-refresh="60"', 'data-refresh="0.2"')
+    html = render_market(examples.market())
     assert not open_page(html).locator("[data-refresh]").is_visible()
-    page = open_page(html, url=served, after="#!theme=dark")
+    page = open_page(html, url=served, after="#!theme=dark", stopped_clock=True)
+    page.clock.fast_forward(59_000)
+    page.evaluate("window.before = true")
+    assert page.evaluate("window.before") is True
     with page.expect_navigation():
-        pass
+        page.clock.fast_forward(2_000)
     assert page.evaluate("document.documentElement.dataset.theme") == "dark"
-    page.evaluate("document.querySelector('[data-refresh] button').click()")
-    page.wait_for_timeout(100)
+    page.locator("[data-refresh] button").click()
     assert page.locator("[data-refresh] button").inner_text() == "Resume"
     page.evaluate("window.before = true")
-    page.wait_for_timeout(700)
+    page.clock.fast_forward(600_000)
     assert page.evaluate("window.before") is True, "no reload while paused"
 
 
@@ -275,3 +287,23 @@ def test_print_shows_every_tab_and_hides_the_controls(open_page: Open):
     assert page.locator(".panel:visible").count() == 4
     assert page.locator(".filters:visible").count() == 0
     assert page.evaluate("getComputedStyle(document.body).color") != "rgb(231, 237, 244)", "dark ink on white paper"
+
+
+@pytest.mark.slow
+def test_from_the_button_to_the_ledger_and_back(browser: Browser, tmp_path: Path):
+    from flowlake.lake import Lake
+    from flowlake.serve.server import LakeServer
+    from flowlake.settings import Settings
+    from flowlake_tests.small_lake import fill
+
+    lake = Lake.open(tmp_path / "data")
+    fill(lake)
+    with LakeServer(Settings(data_dir=tmp_path / "data", reports_dir=tmp_path)) as server:
+        page = browser.new_page()
+        page.goto(f"{server.base_url}/market.html")
+        page.locator("[data-acknowledge]").first.click()
+        page.locator("[data-state]", has_text="acknowledged").first.wait_for()
+        page.reload()
+        assert page.locator("[data-state]", has_text="acknowledged").count() == 1, "the page was made anew"
+        page.close()
+    assert "market page" in lake.scan("alert_actions").collect()["by"].to_list()

@@ -32,7 +32,7 @@ def test_means_and_intervals_are_those_of_the_textbook():
     assert (row["hit_low"], row["hit_high"]) == pytest.approx((0.3755, 0.9638), abs=1e-4)
 
 
-@settings(max_examples=25)
+@settings(max_examples=25, deadline=None)
 @given(st.lists(st.floats(min_value=-5, max_value=5), min_size=1, max_size=30))
 def test_intervals_hold_their_estimate_and_few_events_have_none(zs: list[float]):
     row = outcome_bins(*outcomes_of(zs)).row(0, named=True)

@@ -542,3 +542,12 @@ def test_a_lake_without_sessions_answers_with_nothing(tmp_path: Path):
             if listing.name in ("tables", "columns"):
                 continue
             assert rows_of(client, path_of(listing), **NEEDED.get(listing.name, {})) == [], listing.name
+
+
+def test_pages_of_any_underlying_are_made_when_asked_for(client: httpx.Client):
+    answer = client.get("/ticker-ABC.html")
+    assert answer.status_code == 200
+    assert "Options on" in answer.text
+    assert "script-src 'sha256-" in answer.headers["content-security-policy"]
+    assert client.get("/ticker-NOPE.html").status_code == 404
+    assert client.get("/market.html").status_code == 200

@@ -71,6 +71,15 @@ def test_every_macro_works_on_an_empty_lake(tmp_path: Path):
         assert {name: rows(connection, name) for name in CALLS} == {name: [] for name in CALLS}
 
 
+def test_no_table_and_no_column_is_without_a_comment(connection: duckdb.DuckDBPyConnection):
+    silent = connection.execute(
+        "SELECT table_name, column_name FROM duckdb_columns() WHERE NOT internal AND comment IS NULL "
+        "UNION ALL SELECT view_name, '' FROM duckdb_views() WHERE NOT internal AND comment IS NULL "
+        "UNION ALL SELECT table_name, '' FROM duckdb_tables() WHERE NOT internal AND comment IS NULL"
+    ).fetchall()
+    assert silent == []
+
+
 def test_factors_add_up_to_the_evidence(connection: duckdb.DuckDBPyConnection):
     (only,) = rows(connection, "event_factors")
     assert (only["factor"], only["contribution"]) == ("volume_surprise", 3.0)

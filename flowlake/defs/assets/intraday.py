@@ -8,6 +8,7 @@ import polars as pl
 
 from flowlake.defs import passes
 from flowlake.defs.assets.events import kept_flags
+from flowlake.defs.assets.lifecycle import announced, confirmed
 from flowlake.defs.assets.market import KINDS, same_origin
 from flowlake.defs.partitions import SNAPSHOTS
 from flowlake.defs.resources import LakeResource, MarketResource
@@ -22,6 +23,7 @@ from flowlake.defs.session_asset import (
 )
 from flowlake.detect.day_over_day import aligned_poll, intraday_flags
 from flowlake.detect.intraday import History, detect_snapshot
+from flowlake.detect.known_events import reasons
 from flowlake.detect.pipeline import CALIBRATION_SESSIONS
 from flowlake.intraday.plan import snapshot_of
 from flowlake.options.chains import build_chains
@@ -42,6 +44,7 @@ from flowlake.schemas.intraday import (
     UNIVERSE,
     VOLUME_PROFILE,
 )
+from flowlake.schemas.lifecycle import EVENT_STATUS
 from flowlake.schemas.monitor import INTRADAY_DAY_OVER_DAY, MONITOR_POLLS, MONITOR_VOLUME_BINS
 from flowlake.schemas.options import CONTRACTS
 
@@ -86,23 +89,26 @@ def _counts(step: Step, frames: Frames) -> dict[str, Any]:
 
 @session_asset(
     INTRADAY_CHAINS,
-    also=(CONTRACTS, INTRADAY_CHAIN_QUARANTINE),
-    deps=["intraday_option_snapshots"],
+    also=(CONTRACTS, INTRADAY_CHAIN_QUARANTINE, EVENT_STATUS),
+    deps=["intraday_option_snapshots", dg.AssetDep("scored_events")],
     group="intraday",
     kinds={"polars", "parquet"},
     exclusive=True,
     cadence=INTRADAY,
 )
 def intraday_chains(step: Step) -> Frames:
-    """As `option_chains`; contracts are numbered with the same ids."""
+    """As `option_chains`; contracts are numbered with the same ids. Its open interest is that of the morning, so it
+    confirms the events of the session before."""
+    actions = step.read("intraday_corporate_actions")
     build = build_chains(
         step.read("intraday_option_snapshots").drop("snapshot"),
         session=step.session,
         known_contracts=step.lake.scan("contracts").collect(),
         stocks=step.read("intraday_stock_snapshots"),
-        actions=step.read("intraday_corporate_actions"),
+        actions=actions,
     )
     return {
+        "event_status": confirmed(step, build.chains, actions),
         "intraday_chains": build.chains,
         "contracts": build.new_contracts,
         "intraday_chain_quarantine": build.quarantine,
@@ -137,7 +143,9 @@ _CHAIN = ["intraday_chains", dg.AssetDep("option_chains")]
 def intraday_detection(step: Step) -> Frames:
     """The algorithms and the day-over-day monitor share one scan of the chain and one set of baselines."""
     chains = step.read("intraday_chains").drop("snapshot")
-    normal, usual = passes.ensure_baselines(step, chains, step.read("intraday_corporate_actions"))
+    actions = step.read("intraday_corporate_actions")
+    normal, usual = passes.ensure_baselines(step, chains, actions)
+    public = announced(step, actions, str(chains["origin"].min() or "vendor"), by=step.snapshot.at)
     found = detect_snapshot(
         step.snapshot.at,
         chains,
@@ -153,6 +161,7 @@ def intraday_detection(step: Step) -> Frames:
             step.trailing("ticker_statistics", CALIBRATION_SESSIONS).collect(),
         ),
         step.market.settings.intraday_detection,
+        known=reasons(public, chains["underlying"], step.market.settings.known_events),
     )
     return {**found.tables(), **_monitor(step, chains, normal)}
 

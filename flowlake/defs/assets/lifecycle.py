@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any
 
 import dagster as dg
@@ -23,11 +24,15 @@ _COUNTED = get_settings().calibration.sessions - 1
 @session_asset(KNOWN_EVENTS, deps=["corporate_actions", "option_chains"], group="events", kinds=_KINDS)
 def known_events(step: Step) -> Frames:
     """Splits, dividends, index rebalances, and the operator's list of earnings and deals: public by the close."""
+    origin = step.lake.read("option_chains", step.partition, columns=["origin"])["origin"].min()
+    return {"known_events": announced(step, step.read("corporate_actions"), str(origin or "vendor"))}
+
+
+def announced(step: Step, actions: pl.DataFrame, origin: str, by: datetime | None = None) -> pl.DataFrame:
+    """KNOWN_EVENTS of the step's session, public by its close or by the moment `by` within it."""
     path = step.market.settings.known_events.operator_csv
     operator = known.read_operator_events(path) if path else None
-    actions = step.read("corporate_actions")
-    origin = step.lake.read("option_chains", step.partition, columns=["origin"])["origin"].min()
-    return {"known_events": known.known_events(step.session, actions, operator, origin=str(origin or "vendor"))}
+    return known.known_events(step.session, actions, operator, origin=origin, by=by)
 
 
 def _statuses(step: Step, frames: Frames) -> dict[str, Any]:
