@@ -19,7 +19,7 @@ from rich.console import Console
 from rich.table import Table as Grid
 
 from flowlake import calendar, services
-from flowlake.commands import alerts, automation, backfill, intraday
+from flowlake.commands import alerts, automation, backfill, features, intraday
 from flowlake.settings import SANDBOX_ENV, get_settings
 
 if TYPE_CHECKING:
@@ -31,6 +31,7 @@ app.add_typer(sandbox, name="sandbox")
 app.add_typer(intraday.app, name="intraday")
 app.add_typer(automation.app, name="automation")
 app.add_typer(alerts.app, name="alerts")
+app.add_typer(features.app, name="features")
 app.add_typer(backfill.app, name="backfill")
 
 console = Console()

@@ -38,6 +38,24 @@ In formulas V is volume, OI open interest at the START of the session, P the pri
 contract multiplier, S spot, K strike, F the forward of the expiration, IV our implied volatility, D the session and D-1
 the session before it. Sums run over the contracts of the underlying's chain; contracts adjusted by a corporate action
 count in volumes and open interest and are left out where strikes or volatilities are compared.
+
+Gamma exposure, its peak and the zero-gamma level ASSUME that dealers are long every call and short every put. Public
+data do not say who holds what; where the assumption is wrong, so is the sign. `gamma_exposure_by_strike` holds it by
+strike.
+
+## What was known at a moment
+
+`flowlake features snapshot --as-of 2026-06-01T13:30:00+00:00` freezes one row per underlying: the features of the
+newest session known strictly before the moment (`available_at < as_of`), insider and congressional figures as of the
+moment itself, and the newest close. `--steps 30` freezes sequences of 30 sessions instead; `--fill 3` carries a value
+forward over at most three steps, and the column `observed` says, feature by feature in the order below, which values
+were known themselves. The same facts give the same id, whoever takes the snapshot and whenever; `flowlake features load
+ID --out FILE` gives its Parquet file back byte for byte, whatever has been corrected in the lake since. `end_of_day`
+keeps one per session, as of the next session's open. What arrives between that run and the open makes another snapshot,
+under another id, the next time one is taken.
+
+In SQL, `FROM features_asof(TIMESTAMPTZ '2026-06-01 13:30:00+00')` asks the feature table with the same gate.
+`flowlake.snapshots.load` and `flowlake.features.snapshots.sequence_arrays` give frames and arrays in Python.
 """
 
 

@@ -214,7 +214,44 @@ def _baseline(window: int) -> str:
     return f"volume_n_{window} > {window} OR volume_zero_days_{window} > volume_n_{window}"
 
 
+_SHARES = (
+    "put_share",
+    "opening_put_share",
+    "short_otm_call_share",
+    "short_otm_put_share",
+    "new_listing_share",
+    "woken_line_share",
+    "iv_30_percentile_60",
+    "premium_herfindahl",
+    "volume_herfindahl",
+    "top_line_premium_share",
+    "top_line_volume_share",
+    "top_expiration_premium_share",
+    "opening_share",
+)
+
+_FEATURES = (
+    Invariant(
+        "shares_in_range",
+        " OR ".join(f"{name} NOT BETWEEN 0 AND 1" for name in _SHARES),
+        "shares, percentiles and concentrations lie in [0, 1]",
+    ),
+    Invariant(
+        "sides_add_up",
+        "option_volume <> call_volume + put_volume OR open_interest <> call_open_interest + put_open_interest "
+        "OR oi_change <> oi_build - oi_unwinding",
+        "calls and puts, and opened and closed, add up to the whole",
+    ),
+    Invariant("rsi_in_range", "rsi_14 NOT BETWEEN 0 AND 100", "RSI lies in 0 to 100"),
+    Invariant(
+        "gamma_has_its_sign",
+        "call_gamma_exposure_usd < 0 OR put_gamma_exposure_usd > 0",
+        "calls count as long, puts as short gamma",
+    ),
+)
+
 INVARIANTS: dict[str, tuple[Invariant, ...]] = {
+    "options_flow_features": _FEATURES,
     "raw_option_snapshots": _RAW_OPTIONS,
     "raw_stock_snapshots": _RAW_STOCKS,
     "option_chains": _OPTION_CHAINS,

@@ -68,8 +68,9 @@ class Table:
         Numeric widths are cast strictly; a missing or surplus column, a lossy cast, or a null in a column that is not
         nullable raises `SchemaMismatch` naming it.
         """
-        missing = [c.name for c in self.columns if c.name not in frame.columns]
-        surplus = [name for name in frame.columns if name not in self.schema]
+        schema, given = self.schema, frame.columns
+        missing = [c.name for c in self.columns if c.name not in given]
+        surplus = [name for name in given if name not in schema]
         if missing or surplus:
             raise SchemaMismatch(f"table {self.name}: missing columns {missing}, surplus columns {surplus}")
         try:

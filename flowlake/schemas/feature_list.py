@@ -52,7 +52,10 @@ _NO_STOCK = "no stock row of the session"
 def _volumes() -> tuple[Feature, ...]:
     family, contracts = "volume", "contracts"
     price = ("option_chains: volume, price, multiplier, right",)
-    normal = ("option_chains: volume, right", "ticker_baselines: volume means")
+    normal = (
+        "option_chains: volume, right",
+        "ticker_baselines: volume_mean_20, call_volume_mean_20, put_volume_mean_20",
+    )
     strikes = ("option_chains: volume, right, moneyness",)
     opened = ("option_chains: open_interest", "contract_baselines: previous_open_interest, previous_volume")
     johnson_so = "Johnson and So 2012, The option to stock volume ratio and future returns"
@@ -81,7 +84,7 @@ def _volumes() -> tuple[Feature, ...]:
             family,
             "(option_volume - mean) / sample standard deviation, both of the 60 sessions before",
             "standard deviations",
-            normal,
+            ("option_chains: volume", "ticker_baselines: volume_mean_60, volume_std_60"),
             window=61,
             missing="fewer than 20 of the 60 sessions before are known, or all alike",
         ),
@@ -191,7 +194,7 @@ def _volatilities() -> tuple[Feature, ...]:
     absent = "the chain does not say"
     pairs = (
         "option_chains: implied_volatility, open_interest, forward, discount, spot, vega",
-        "corporate_actions: dividends",
+        "corporate_actions: cash_amount",
     )
 
     def level(days: int) -> Feature:
@@ -598,8 +601,12 @@ def _events() -> tuple[Feature, ...]:
 
 
 def _stocks() -> tuple[Feature, ...]:
-    family, known, closes = "stock", WITH_STOCKS, ("raw_stock_snapshots: close", "corporate_actions: splits")
-    volumes = ("raw_stock_snapshots: volume", "corporate_actions: splits")
+    family, known, closes = (
+        "stock",
+        WITH_STOCKS,
+        ("raw_stock_snapshots: close", "corporate_actions: split_from, split_to"),
+    )
+    volumes = ("raw_stock_snapshots: volume", "corporate_actions: split_from, split_to")
     annual = "annualised, decimal"
 
     def simple(name: str, formula: str, unit: str, column: str) -> Feature:
@@ -699,7 +706,7 @@ def _stocks() -> tuple[Feature, ...]:
 
 
 def _indicators() -> tuple[Feature, ...]:
-    family, closes = "indicators", ("raw_stock_snapshots: close", "corporate_actions: splits")
+    family, closes = "indicators", ("raw_stock_snapshots: close", "corporate_actions: split_from, split_to")
     wilder, appel = "Wilder 1978, New concepts in technical trading systems", "Appel 1979, MACD"
     bollinger = "Bollinger 2001, Bollinger on Bollinger bands"
 
@@ -736,7 +743,7 @@ def _indicators() -> tuple[Feature, ...]:
 
 
 def _regime() -> tuple[Feature, ...]:
-    family, spy = "regime", ("raw_stock_snapshots: close of SPY", "corporate_actions: splits")
+    family, spy = "regime", ("raw_stock_snapshots: close", "corporate_actions: split_from, split_to")
     missing = "SPY's history is too short"
     return (
         Feature(

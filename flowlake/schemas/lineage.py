@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from flowlake.schemas.feature_list import FEATURES
+
 MADE_FROM: Mapping[str, tuple[str, ...]] = {
     "contracts": ("raw_option_snapshots",),
     "option_chains": ("raw_option_snapshots", "contracts"),
@@ -35,7 +37,21 @@ _VOLUME = ("option_chains.volume", "contract_baselines.volume_mean_20", "contrac
 _OPENED = ("option_chains.open_interest", "contract_baselines.previous_open_interest", "corporate_actions.split_to")
 _NULL = ("calibration_bins.contracts", "ticker_statistics.volume_surprise")
 
+
+def _of_features() -> dict[str, tuple[str, ...]]:
+    """The inputs that the declaration of each feature names."""
+    return {
+        each.name: tuple(
+            f"{table}.{column}"
+            for table, named in (text.split(": ") for text in each.inputs)
+            for column in named.split(", ")
+        )
+        for each in FEATURES
+    }
+
+
 COMPUTED: Mapping[str, Mapping[str, tuple[str, ...]]] = {
+    "options_flow_features": _of_features(),
     "option_chains": {
         "contract_id": ("contracts.contract_id",),
         "root": ("raw_option_snapshots.contract",),

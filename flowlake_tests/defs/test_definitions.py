@@ -74,8 +74,10 @@ PIPELINE = {
         "rule_alarms",
         "data_incidents",
         "options_flow_features",
+        "gamma_exposure_by_strike",
         "feature_snapshots",
     },
+    "gamma_exposure_by_strike": {"option_chains"},
     "options_flow_features": {
         "option_chains",
         "iv_surface",

@@ -14,6 +14,7 @@ from flowlake import calendar
 from flowlake.definitions import defs
 from flowlake.defs.intraday import snapshot_sensor
 from flowlake.defs.passes import session_log
+from flowlake.defs.resources import resources
 from flowlake.defs.session_asset import SKIP_EXISTING, SnapshotNotDue
 from flowlake.lake import Lake, connect
 from flowlake.lake.spool import Spool
@@ -207,9 +208,8 @@ def test_a_pass_that_follows_a_crash_fetches_only_what_is_missing(
     before = market_server.request_count
     with dg.DagsterInstance.ephemeral() as instance:
         assert take(instance, key).success
-    asked = {
-        seen.path.rsplit("/", 1)[1] for seen in list(market_server.requests)[before - market_server.request_count :]
-    }
+    new = market_server.requests[before - market_server.request_count :]
+    asked = {seen.path.rsplit("/", 1)[1] for seen in new}
     assert asked & set(names) == set(names) - set(spooled)
     row = session_log(lake, SESSION).filter(pl.col("partition") == key).row(0, named=True)
     assert (row["status"], row["attempts"], row["resumed"], row["answered"]) == ("taken", 2, 3, len(names))
@@ -238,7 +238,7 @@ def test_a_snapshot_cannot_be_taken_before_it_can_be_seen(settings_of_day: pytes
 
 
 def look(instance: dg.DagsterInstance) -> object:
-    with dg.build_sensor_context(instance=instance, definitions=defs) as context:
+    with dg.build_sensor_context(instance=instance, resources=dict(resources())) as context:
         return snapshot_sensor(context)
 
 
@@ -264,3 +264,15 @@ def test_the_sensor_rests_when_the_exchange_does(settings_of_day: pytest.MonkeyP
         answer = look(instance)
     assert isinstance(answer, dg.SkipReason)
     assert "not a trading session" in str(answer.skip_message)
+
+
+def test_features_of_a_snapshot_follow_its_publication(folder: Path):
+    lake, key = Lake.open(folder / "data"), f"{SESSION}-10:45"
+    features, chains = lake.read("intraday_flow_features", key), lake.read("intraday_chains", key)
+    assert set(features["underlying"]) == set(chains["underlying"])
+    assert features["option_volume"].sum() == chains["volume"].sum()
+    assert set(features["snapshot"]) == set(chains["snapshot"])
+    with connect(folder / "data") as connection:
+        assert connection.sql(
+            f"SELECT count(*) FROM intraday_flow_features WHERE snapshot = '{at('10:45')}'"
+        ).fetchall()

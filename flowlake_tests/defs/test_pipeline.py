@@ -9,6 +9,7 @@ import dagster as dg
 import polars as pl
 import pytest
 
+from flowlake import snapshots
 from flowlake.lake import Lake, connect
 from flowlake.runs import RunResult, run_sessions
 from flowlake.sandbox.server import SandboxServer
@@ -81,6 +82,25 @@ def test_events_are_ranked_and_their_factors_add_up(finished: tuple[Path, RunRes
     assert events.height > 0
     summed = events["factors"].list.eval(pl.element().struct.field("contribution")).list.sum()
     assert (summed - events["llr_total"]).abs().max() == pytest.approx(0.0, abs=1e-9)
+
+
+def test_features_are_made_checked_and_frozen_for_every_session(finished: tuple[Path, RunResult]):
+    folder, result = finished
+    lake = Lake.open(folder / "data")
+    assert lake.partitions("options_flow_features") == [day.isoformat() for day in SESSIONS]
+    last = lake.read("options_flow_features", SESSIONS[-1].isoformat())
+    assert last.height == UNDERLYINGS
+    chains = lake.read("option_chains", SESSIONS[-1].isoformat()).group_by("underlying").agg(pl.col("volume").sum())
+    assert last.join(chains, on="underlying").filter(pl.col("option_volume") != pl.col("volume")).is_empty()
+    assert {check.passed for check in result.checks if check.name == "no_lookahead"} == {True}
+    kept = snapshots.listed(lake)
+    assert kept["newest_session"].to_list() == SESSIONS
+    assert (kept["newest_available_at"] < kept["as_of"]).all()
+    for row in kept.iter_rows(named=True):
+        assert snapshots.take(lake, row["as_of"]).snapshot_id == row["snapshot_id"]
+    connection = connect(folder / "data")
+    assert connection.sql("SELECT count(*) FROM feature_definitions").fetchall()[0][0] > 100
+    assert connection.sql("SELECT count(*) FROM feature_snapshots").fetchall()[0][0] == len(SESSIONS)
 
 
 def test_each_session_has_its_page_and_is_in_the_duckdb_file(finished: tuple[Path, RunResult]):

@@ -8,9 +8,19 @@ import dagster as dg
 import polars as pl
 
 from flowlake import calendar, snapshots
+from flowlake.defs.assets.insiders import signals_of
 from flowlake.defs.partitions import SESSIONS, through_today, trailing
 from flowlake.defs.resources import LakeResource
-from flowlake.defs.session_asset import INTRADAY, OWNERS, Frames, Step, column_schema, preview, session_asset
+from flowlake.defs.session_asset import (
+    INTRADAY,
+    OWNERS,
+    Frames,
+    Step,
+    column_schema,
+    preview,
+    session_asset,
+    session_assets,
+)
 from flowlake.detect import baselines
 from flowlake.features import flow
 from flowlake.features.definitions import definition_version, feature_definitions
@@ -60,22 +70,24 @@ def _coverage(step: Step, frames: Frames) -> dict[str, Any]:
     }
 
 
-@session_asset(
-    OPTIONS_FLOW_FEATURES,
-    also=(GAMMA_EXPOSURE_BY_STRIKE,),
-    deps=[
-        *("option_chains", "contract_baselines", "ticker_baselines", "corporate_actions", *_FOUND),
-        *("insider_signals", "congress_trades"),
-        dg.AssetDep("iv_surface", partition_mapping=through_today(max(CHANGES))),
-        dg.AssetDep("raw_stock_snapshots", partition_mapping=through_today(YEAR - 1)),
-        dg.AssetDep(OPTIONS_FLOW_FEATURES.name, partition_mapping=trailing(flow.HISTORY_SESSIONS)),
-    ],
+_DEPS = [
+    *("option_chains", "contract_baselines", "ticker_baselines", "corporate_actions", *_FOUND),
+    *("insider_signals", "congress_trades"),
+    dg.AssetDep("iv_surface", partition_mapping=through_today(max(CHANGES))),
+    dg.AssetDep("raw_stock_snapshots", partition_mapping=through_today(YEAR - 1)),
+    dg.AssetDep(OPTIONS_FLOW_FEATURES.name, partition_mapping=trailing(flow.HISTORY_SESSIONS)),
+]
+
+
+@session_assets(
+    "flow_features",
+    {GAMMA_EXPOSURE_BY_STRIKE: ["option_chains"], OPTIONS_FLOW_FEATURES: _DEPS},
     group=GROUP,
     kinds=KINDS,
     code_version=CODE_VERSION,
     metadata=_coverage,
 )
-def options_flow_features(step: Step) -> Frames:
+def flow_features(step: Step) -> Frames:
     """What a table does not hold yet (insider signals of a first run, closes of 200 sessions) is null, never zero."""
     inputs = flow.FlowInputs(
         session=step.session,
@@ -89,7 +101,7 @@ def options_flow_features(step: Step) -> Frames:
         actions=step.read("corporate_actions"),
         history=step.trailing(OPTIONS_FLOW_FEATURES.name, flow.HISTORY_SESSIONS, flow.HISTORY.names()).collect(),
         found={name: step.read(name) for name in _FOUND if step.has(name, step.session)},
-        insiders=_if_there(step.lake, "insider_signals", step.partition),
+        insiders=_insiders(step),
         congress=_if_there(step.lake, "congress_trades", UNPARTITIONED),
     )
     return flow.flow_features(inputs)
@@ -129,6 +141,14 @@ def intraday_flow_features(step: Step) -> Frames:
     return {
         INTRADAY_FLOW_FEATURES.name: flow.flow_features(inputs, INTRADAY_FLOW_FEATURES)[INTRADAY_FLOW_FEATURES.name]
     }
+
+
+def _insiders(step: Step) -> pl.DataFrame | None:
+    """Insider signals of the session; the morning run is before their own, so that they are made from the trades."""
+    held = _if_there(step.lake, "insider_signals", step.partition)
+    if held is None and step.has("insider_trades", step.session):
+        return signals_of(step.lake, step.session)
+    return held
 
 
 def _stocks(step: Step, today: str) -> pl.DataFrame:
@@ -201,7 +221,7 @@ def feature_snapshots(context: dg.AssetExecutionContext, lake: LakeResource) -> 
 def no_lookahead(context: dg.AssetCheckExecutionContext, lake: LakeResource) -> dg.AssetCheckResult:
     """No input of a row, read again from its own table, was known after the row says it was."""
     store = lake.open()
-    found = [_late(store, key) for key in sorted(context.partition_keys)]
+    found = [late_inputs(store, key) for key in sorted(context.partition_keys)]
     late = pl.concat([frame for frame, _ in found])
     rows = sum(count for _, count in found)
     return dg.AssetCheckResult(
@@ -212,7 +232,8 @@ def no_lookahead(context: dg.AssetCheckExecutionContext, lake: LakeResource) -> 
     )
 
 
-def _late(store: Lake, key: str) -> tuple[pl.DataFrame, int]:
+def late_inputs(store: Lake, key: str) -> tuple[pl.DataFrame, int]:
+    """Inputs of session `key` that were known after the feature rows made from them, and how many rows there are."""
     features = store.read(OPTIONS_FLOW_FEATURES.name, key)
     return lookahead_violations(features, dict(_inputs(store, key))), features.height
 
@@ -232,5 +253,5 @@ def _inputs(store: Lake, key: str) -> Sequence[tuple[str, pl.DataFrame]]:
     return inputs
 
 
-ASSETS = [options_flow_features, intraday_flow_features, definitions, feature_snapshots]
+ASSETS = [flow_features, intraday_flow_features, definitions, feature_snapshots]
 CHECKS = [no_lookahead]

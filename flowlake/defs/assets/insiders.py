@@ -168,18 +168,16 @@ def insider_trades(context: dg.AssetExecutionContext, lake: LakeResource) -> Non
 )
 def signals(step: Step) -> Frames:
     """What insiders were known to do at the close; filings accepted later belong to the next session."""
+    return {INSIDER_SIGNALS.name: signals_of(step.lake, step.session)}
+
+
+def signals_of(store: Lake, session: date) -> pl.DataFrame:
+    """`insider_signals` of `session` from the trades the lake holds."""
     edgar = get_settings().edgar
     windows = Windows(edgar.signal_days, edgar.cluster_days, edgar.cluster_buyers)
-    known = _filings_between(step.lake, step.session - timedelta(days=edgar.signal_days + 2), step.session)
-    return {
-        INSIDER_SIGNALS.name: insider_signals(
-            known[INSIDER_TRADES.name],
-            known["insider_transactions"],
-            known[INSIDER_FILINGS.name],
-            step.session,
-            windows,
-        )
-    }
+    known = _filings_between(store, session - timedelta(days=edgar.signal_days + 2), session)
+    trades, transactions = known[INSIDER_TRADES.name], known["insider_transactions"]
+    return insider_signals(trades, transactions, known[INSIDER_FILINGS.name], session, windows)
 
 
 @session_asset(

@@ -22,6 +22,7 @@ from flowlake.defs.session_asset import OWNERS
         "rule_alarms",
         "data_incidents",
         "options_flow_features",
+        "gamma_exposure_by_strike",
         "feature_snapshots",
     ],
     partitions_def=SESSIONS,

@@ -27,6 +27,8 @@ CHECKED_TABLES = (
     "known_events",
     "calibration",
     "rule_alarms",
+    "options_flow_features",
+    "gamma_exposure_by_strike",
 )
 """Tables whose session is checked before what is downstream may run; a new table needs a line here."""
 
