@@ -6,6 +6,7 @@ import dagster as dg
 
 from flowlake import calendar
 from flowlake.defs.assets.market import corporate_actions, raw_option_snapshots, raw_stock_snapshots
+from flowlake.defs.checks.timeliness import timeliness_checks
 from flowlake.defs.resources import LakeResource
 from flowlake.lake import apply_retention, plan_retention
 from flowlake.settings import get_settings
@@ -26,6 +27,13 @@ closing_snapshot = dg.define_asset_job(
     "closing_snapshot",
     selection=dg.AssetSelection.assets(raw_stock_snapshots, corporate_actions, raw_option_snapshots),
     description="The vendor's snapshot alone, taken after the close while it can still be had.",
+)
+
+
+timeliness = dg.define_asset_job(
+    "timeliness",
+    selection=dg.AssetSelection.checks(timeliness_checks),
+    description="Whether the newest session is published in time and none is missing; builds nothing.",
 )
 
 

@@ -5,7 +5,7 @@ from datetime import datetime
 import dagster as dg
 
 from flowlake import calendar
-from flowlake.defs.jobs import closing_snapshot, end_of_day, retention
+from flowlake.defs.jobs import closing_snapshot, end_of_day, retention, timeliness
 from flowlake.defs.session_asset import SKIP_EXISTING
 
 NEW_YORK = calendar.NEW_YORK.key
@@ -37,3 +37,9 @@ def end_of_day_schedule(context: dg.ScheduleEvaluationContext) -> dg.RunRequest 
 def retention_schedule() -> dg.RunRequest:
     """Saturdays 03:30: delete what the retention settings no longer keep."""
     return dg.RunRequest(run_config={"ops": {"enforce_retention": {"config": {"apply": True}}}})
+
+
+@dg.schedule(job=timeliness, cron_schedule="5 10 * * 1-5", execution_timezone=NEW_YORK)
+def timeliness_schedule() -> dg.RunRequest:
+    """10:05 on weekdays: whether the session before is published; a missed run makes no failure of its own."""
+    return dg.RunRequest()

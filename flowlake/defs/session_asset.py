@@ -75,9 +75,9 @@ class Step:
         """The partition of table `name` that this step reads and writes."""
         return self.partition if self.lake.table(name).partitioning == "snapshot" else self.session.isoformat()
 
-    def read(self, name: str) -> pl.DataFrame:
+    def read(self, name: str, columns: Sequence[str] | None = None) -> pl.DataFrame:
         """Table `name` of this session or snapshot."""
-        return self.lake.read(name, self.key(name))
+        return self.lake.read(name, self.key(name), columns)
 
     def has(self, name: str, session: date) -> bool:
         """Whether the lake has table `name` of `session`."""
@@ -209,7 +209,7 @@ def session_asset(
             owners=OWNERS,
             kinds=kinds,
             description=_description(main, also, build),
-            metadata=declared_metadata(main),
+            metadata=declared_metadata(main) | _written_in(build),
             code_version=code_version,
             pool=pool,
         )
@@ -247,7 +247,7 @@ def session_assets(
                 owners=OWNERS,
                 kinds=kinds,
                 description=table.description,
-                metadata=declared_metadata(table),
+                metadata=declared_metadata(table) | _written_in(build),
                 code_version=code_version,
             )
             for table, deps in assets.items()
@@ -352,6 +352,13 @@ def preview(frame: pl.DataFrame) -> dg.MarkdownMetadataValue:
 def declared_metadata(declared: Table) -> Facts:
     """What an asset says about its table before any run: columns with their meaning, and when facts are known."""
     return {"dagster/column_schema": column_schema(declared), "table": declared.name, "known at": declared.known_at}
+
+
+def _written_in(build: Build) -> Facts:
+    """Where the function of an asset is written, for the UI's link to the code."""
+    code = build.__code__
+    reference = dg.LocalFileCodeReference(file_path=code.co_filename, line_number=code.co_firstlineno)
+    return {"dagster/code_references": dg.CodeReferencesMetadataValue(code_references=[reference])}
 
 
 def _description(main: Table, also: Sequence[Table], build: Build) -> str:

@@ -102,18 +102,18 @@ def _binned_tails(counts: Floats, exceeding: Floats, n: Floats) -> tuple[Floats,
     return threshold, total / np.maximum(n, 1.0), shape, scale
 
 
-def _pareto(mean: Floats, weighted: Floats) -> tuple[Floats, Floats]:
+def _pareto(mean: Floats, weighted: Floats, smallest_shape: float = 0.0) -> tuple[Floats, Floats]:
     """Shape and scale from E[X] and E[X S(X)]; a shape held above 0 leaves no event impossible."""
     mean = np.maximum(mean, 1e-9)
-    shape = np.clip(2.0 - mean / np.maximum(mean - 2.0 * weighted, 1e-9), 0.0, LARGEST_SHAPE)
+    shape = np.clip(2.0 - mean / np.maximum(mean - 2.0 * weighted, 1e-9), smallest_shape, LARGEST_SHAPE)
     return shape, mean * (1.0 - shape)
 
 
 def _pareto_survival(excess: Floats, shape: Floats, scale: Floats) -> Floats:
     ratio = np.maximum(excess, 0.0) / scale
     with np.errstate(divide="ignore", invalid="ignore"):
-        heavy = np.exp(-np.log1p(shape * ratio) / shape)
-    return np.where(shape > 1e-6, heavy, np.exp(-ratio))
+        heavy = np.exp(-np.log1p(np.maximum(shape * ratio, -1.0)) / shape)
+    return np.where(np.abs(shape) > 1e-6, heavy, np.exp(-ratio))
 
 
 def line_p_values(frame: pl.DataFrame, name: str, null: LineNull | None) -> pl.DataFrame:
@@ -148,12 +148,13 @@ def empirical_p_values(
     null_values: Floats,
     null_classes: npt.NDArray[np.integer],
     smallest_class: int,
+    smallest_shape: float = 0.0,
 ) -> tuple[Floats, npt.NDArray[np.int64]]:
     """Upper-tail p-values of `values` among `null_values` of the same class, and the null's size.
 
     A class with fewer than `smallest_class` null rows is judged among all classes. NaN values get NaN. Beyond the
     `TAIL_ROWS` largest null values the generalised Pareto tail takes over, but never below 0.1 / (n + 1): one order of
-    magnitude beyond what has been seen is as far as it is believed.
+    magnitude beyond what has been seen is as far as it is believed. Its shape is held above `smallest_shape`.
     """
     p_values = np.full(len(values), np.nan)
     sizes = np.zeros(len(values), dtype=np.int64)
@@ -163,12 +164,12 @@ def empirical_p_values(
         own = np.sort(null_values[known & (null_classes == label)])
         null = own if len(own) >= smallest_class else market
         rows = np.flatnonzero((classes == label) & ~np.isnan(values))
-        p_values[rows] = _upper_tail(values[rows], null)
+        p_values[rows] = _upper_tail(values[rows], null, smallest_shape)
         sizes[rows] = len(null)
     return p_values, sizes
 
 
-def _upper_tail(values: Floats, null: Floats) -> Floats:
+def _upper_tail(values: Floats, null: Floats, smallest_shape: float) -> Floats:
     """P-values of `values` in the ascending sample `null`."""
     n = len(null)
     exceeding = n - np.searchsorted(null, values, side="left")
@@ -179,7 +180,7 @@ def _upper_tail(values: Floats, null: Floats) -> Floats:
     threshold = tail[0]
     excess = tail - threshold
     survival = (len(tail) - np.arange(len(tail)) - 0.5) / len(tail)
-    shape, scale = _pareto(np.array([excess.mean()]), np.array([(excess * survival).mean()]))
+    shape, scale = _pareto(np.array([excess.mean()]), np.array([(excess * survival).mean()]), smallest_shape)
     fitted = len(tail) / n * _pareto_survival(values - threshold, shape, scale)
     use_tail = (exceeding < TAIL_ROWS // 5) & (values > threshold)
     return np.where(use_tail, np.maximum(fitted, 0.1 / (n + 1.0)), counted)

@@ -286,5 +286,5 @@ def _events_reads(state: State, partitions: Sequence[str]) -> list[tuple[str, st
 
 
 def _everything(state: State, _: Sequence[str]) -> list[tuple[str, str]]:
-    published = state.manifest.published
-    return [(name, partition) for name in sorted(published) for partition in sorted(published[name])]
+    # Every publication has a version of its own, which is quicker to name than all that it shows.
+    return [("catalog", str(state.version))]

@@ -21,15 +21,22 @@ if TYPE_CHECKING:
 _GRACE_SECONDS = 5
 
 
-class PortInUse(OSError):
-    """The port to listen on is taken; the message names it and the remedy."""
+_REFUSALS = {
+    errno.EADDRINUSE: "it is in use; stop the program that holds it, or choose another port (0 takes any free one)",
+    errno.EADDRNOTAVAIL: "this machine does not have that address; serve on 127.0.0.1, or on one of its own",
+    errno.EACCES: "not allowed; choose a port above 1023",
+}
+
+
+class CannotListen(OSError):
+    """The address or port to listen on cannot be had; the message names it and the remedy."""
 
 
 class LakeServer:
     """Serves the lake and the pages of `settings` on `http://host:port`.
 
     A context manager that runs in a thread, or `serve` for this thread. Raises `TokenRequired` where `host` can be
-    reached from outside and there is no token, `PortInUse` on start.
+    reached from outside and there is no token, `CannotListen` on start.
     """
 
     def __init__(
@@ -119,12 +126,7 @@ class LakeServer:
             listening.listen(1024)
         except OSError as error:
             listening.close()
-            if error.errno != errno.EADDRINUSE:
-                raise
-            raise PortInUse(
-                error.errno,
-                f"port {self.port} on {self.host} is in use; stop the program that holds it, "
-                "or choose another port (0 takes any free one)",
-            ) from error
+            told = _REFUSALS.get(error.errno or 0, f"{error.strerror}; serve on 127.0.0.1, or on another port")
+            raise CannotListen(error.errno, f"cannot listen on port {self.port} of {self.host}: {told}") from error
         self.port = listening.getsockname()[1]
         return listening

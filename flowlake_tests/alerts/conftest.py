@@ -28,6 +28,12 @@ def mail() -> Recorder:
 
 
 @pytest.fixture
+def without_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Mails without pictures, for tests of everything else: drawing takes longer than all of it."""
+    monkeypatch.setattr("flowlake.alerts.pictures.draw", lambda content, evidence: {})
+
+
+@pytest.fixture
 def mail_server() -> Iterator[MailServer]:
     server = MailServer()
     server.start()

@@ -1,5 +1,5 @@
 """A real SMTP server for the commands that send."""
 
-from flowlake_tests.alerts.conftest import mail_server
+from flowlake_tests.alerts.conftest import mail_server, without_pictures
 
-__all__ = ["mail_server"]
+__all__ = ["mail_server", "without_pictures"]

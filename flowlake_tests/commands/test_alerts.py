@@ -18,6 +18,8 @@ from flowlake.settings import get_settings
 from flowlake_tests.alerts.mail_server import MailServer
 from flowlake_tests.alerts.scenes import NOW, event, full_scene, open_lake, put_events, settings
 
+pytestmark = pytest.mark.usefixtures("without_pictures")
+
 
 @pytest.fixture
 def lake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Lake]:

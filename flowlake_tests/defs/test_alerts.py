@@ -62,6 +62,7 @@ def mail(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Recorder]:
     monkeypatch.setenv("FLOWLAKE_CLOCK__START_REAL", "2020-01-01T00:00:00Z")
     monkeypatch.setenv("FLOWLAKE_CLOCK__START_MARKET", at(16, 30).isoformat())
     monkeypatch.setenv("FLOWLAKE_CLOCK__SPEED", "0.00001")
+    monkeypatch.setattr("flowlake.alerts.pictures.draw", lambda content, evidence: {})
     monkeypatch.setattr(sensors, "channels", lambda settings, write: {"email": recorder})
     State.passes, State.fails = True, False
     get_settings.cache_clear()

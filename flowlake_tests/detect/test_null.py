@@ -122,3 +122,16 @@ def test_the_tail_is_believed_one_order_beyond_the_data_and_no_further():
     null_values = np.random.default_rng(3).normal(size=1_000)
     found, _ = null.empirical_p_values(np.array([1e6]), np.zeros(1, int), null_values, np.zeros(1_000, int), 1)
     assert found[0] == pytest.approx(0.1 / 1_001)
+
+
+def test_a_bounded_sum_may_have_a_tail_lighter_than_exponential():
+    rng = np.random.default_rng(3)
+    fresh, rates = 10.0 * rng.beta(2.0, 3.0, 50_000), {-0.5: [], 0.0: []}
+    for _ in range(20):
+        trailing = 10.0 * rng.beta(2.0, 3.0, 5_000)
+        one = np.zeros(len(fresh), dtype=np.int8), np.zeros(len(trailing), dtype=np.int8)
+        for shape, shares in rates.items():
+            p_value, _ = null.empirical_p_values(fresh, one[0], trailing, one[1], 1, smallest_shape=shape)
+            shares.append((p_value <= 0.001).mean())
+    assert 0.0006 < np.mean(rates[-0.5]) < 0.0016
+    assert np.mean(rates[0.0]) < 0.0002

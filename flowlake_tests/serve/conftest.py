@@ -46,7 +46,7 @@ def served(small_lake: Lake, reports: Path) -> Iterator[LakeServer]:
         yield server
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def client(served: LakeServer) -> Iterator[httpx.Client]:
     with httpx.Client(base_url=served.base_url) as opened:
         yield opened

@@ -26,6 +26,12 @@ def guarded(small_lake: Lake, reports: Path) -> Iterator[LakeServer]:
         yield server
 
 
+@pytest.fixture(scope="module")
+def stranger(guarded: LakeServer) -> Iterator[httpx.Client]:
+    with httpx.Client(base_url=guarded.base_url) as client:
+        yield client
+
+
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.1.5", "lake.example.org"])
 def test_an_address_others_can_reach_needs_a_token(host: str):
     with pytest.raises(TokenRequired, match="FLOWLAKE_SERVE__TOKEN"):
@@ -46,6 +52,12 @@ def test_a_further_name_means_a_proxy_and_so_a_token():
         Door.for_address("127.0.0.1", None, {"lake.example.org"})
 
 
+def test_an_address_that_is_not_ours_is_named_with_the_remedy(small_lake: Lake, reports: Path):
+    server = LakeServer(settings_for(small_lake, reports), host="192.0.2.1", token=SecretStr(TOKEN))
+    with pytest.raises(OSError, match=r"192\.0\.2\.1.*127\.0\.0\.1"):
+        server.serve()
+
+
 def test_the_command_refuses_and_says_what_to_do(tmp_path: Path):
     message = said(flowlake("serve", "--host", "0.0.0.0", folder=tmp_path))
     assert "FLOWLAKE_SERVE__TOKEN" in message
@@ -54,7 +66,7 @@ def test_the_command_refuses_and_says_what_to_do(tmp_path: Path):
     assert "MY_TOKEN" in message
 
 
-@pytest.mark.parametrize("path", ["/", "/api", "/api/v1/health", "/api/v1/events", "/api/v1/openapi.json", "/nothing"])
+@pytest.mark.parametrize("path", ["/", "/api/v1/health", "/api/v1/events", "/nothing"])
 @pytest.mark.parametrize(
     "authorization",
     [
@@ -68,9 +80,9 @@ def test_the_command_refuses_and_says_what_to_do(tmp_path: Path):
         f"Bearer {'é' * 20}",
     ],
 )
-def test_without_the_token_nothing_is_told(guarded: LakeServer, path: str, authorization: str | None):
+def test_without_the_token_nothing_is_told(stranger: httpx.Client, path: str, authorization: str | None):
     headers = {} if authorization is None else {"Authorization": authorization.encode()}
-    answer = httpx.get(guarded.base_url + path, headers=headers)  # pyright: ignore[reportArgumentType]
+    answer = stranger.get(path, headers=headers)  # pyright: ignore[reportArgumentType]
     assert answer.status_code == 401
     assert answer.headers["www-authenticate"].startswith("Basic")
     assert answer.json()["parameter"] == "Authorization"
@@ -88,15 +100,15 @@ def test_the_token_opens_everything(guarded: LakeServer, scheme: str):
 
 
 @pytest.mark.parametrize("host", ["evil.example", "evil.example:80", "127.0.0.1.evil.example", "", "10.0.0.1"])
-def test_a_name_that_was_pointed_at_loopback_is_refused(served: LakeServer, host: str):
-    answer = httpx.get(f"{served.base_url}/api/v1/events", headers={"Host": host})
+def test_a_name_that_was_pointed_at_loopback_is_refused(client: httpx.Client, host: str):
+    answer = client.get("/api/v1/events", headers={"Host": host})
     assert answer.status_code in (400, 421)  # without a Host the server itself refuses
     assert "ABC" not in answer.text
 
 
 @pytest.mark.parametrize("host", ["localhost", "LOCALHOST:8700", "127.0.0.1:1", "[::1]:8700"])
-def test_loopback_names_are_answered(served: LakeServer, host: str):
-    assert httpx.get(f"{served.base_url}/api/v1/health", headers={"Host": host}).status_code == 200
+def test_loopback_names_are_answered(client: httpx.Client, host: str):
+    assert client.get("/api/v1/health", headers={"Host": host}).status_code == 200
 
 
 def test_a_server_behind_a_proxy_answers_to_its_name(small_lake: Lake, reports: Path):

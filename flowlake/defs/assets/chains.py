@@ -18,8 +18,23 @@ def _solved(step: Step, frames: Frames) -> dict[str, Any]:
     chains = frames["option_chains"]
     if chains.is_empty():
         return {}
-    share = chains.select((pl.col("iv_status") == "ok").mean()).item()
-    return {"share with our IV": round(share, 4), "contracts traded": int((chains["volume"] > 0).sum())}
+    put_volume = pl.col("volume").filter(pl.col("right") == "P").sum()
+    figures = chains.select(
+        (pl.col("iv_status") == "ok").mean().round(4).alias("share with our IV"),
+        pl.col("implied_volatility").cast(pl.Float64).median().round(4).alias("median IV"),
+        (pl.col("volume") > 0).sum().alias("contracts traded"),
+        pl.col("volume").sum().alias("volume"),
+        pl.col("open_interest").sum().alias("open interest"),
+        (put_volume / pl.col("volume").sum()).round(4).alias("put share of volume"),
+        pl.col("underlying").n_unique().alias("underlyings"),
+    )
+    return {name: value for name, value in figures.row(0, named=True).items() if value is not None}
+
+
+def _typical(step: Step, frames: Frames) -> dict[str, Any]:
+    surface = frames["iv_surface"].filter(pl.col("tenor_days") == 30)
+    median = surface["atm_volatility"].median()
+    return {} if median is None else {"median 30-day volatility": round(float(median), 4)}  # pyright: ignore
 
 
 @session_asset(
@@ -58,7 +73,7 @@ def option_chains(step: Step) -> Frames:
     return {"option_chains": build.chains, "contracts": build.new_contracts, "chain_quarantine": build.quarantine}
 
 
-@session_asset(IV_SURFACE, deps=["option_chains"], group="chains", kinds={"numpy", "parquet"})
+@session_asset(IV_SURFACE, deps=["option_chains"], group="chains", kinds={"numpy", "parquet"}, metadata=_typical)
 def iv_surface(step: Step) -> Frames:
     """At-the-money volatility, 25-delta risk reversal and butterfly, and term slope at 7, 30, 60 and 90 days."""
     chains = step.read("option_chains")
