@@ -28,6 +28,9 @@ DEFAULT_MONITOR = "SPX"
 HISTORY_SESSIONS = 60
 """Sessions that a ticker's history charts reach back."""
 
+YEAR_SESSIONS = 252
+"""Sessions of the history page."""
+
 HEAT_SESSIONS = 20
 """Sessions of the market page's heat overview."""
 
@@ -251,14 +254,18 @@ def collect_monitor(lake: Reader, underlying: str, thresholds: MonitorSettings) 
 
 
 def collect_history(lake: Reader) -> HistoryPage:
-    """What the history page shows: all events, outcomes and statuses, and the newest calibration."""
+    """What the history page shows: events, outcomes and statuses of a year of sessions, and the newest calibration."""
+
+    def year(name: str, columns: Sequence[str]) -> pl.DataFrame:
+        return lake.scan(name, lake.partitions(name)[-YEAR_SESSIONS:], columns).collect()
+
     columns = ["session", "event_id", "underlying", "score", "conviction", "direction", "universe", "origin"]
     return HistoryPage(
-        events=lake.scan("scored_events", None, columns).collect(),
-        outcomes=lake.scan("event_outcomes").collect(),
-        statuses=_read(lake, "event_status", None),
+        events=year("scored_events", columns),
+        outcomes=year("event_outcomes", ["event_id", "horizon_sessions", "signed_return", "z"]),
+        statuses=year("event_status", ["event_id", "conviction", "status"]),
         calibration=_read(lake, "calibration", lake.partitions("calibration")[-1:]),
-        rules=_read(lake, "rule_alarms", None),
+        rules=year("rule_alarms", ["session", "rule", "kind", "description", "underlyings", "universe"]),
     )
 
 

@@ -30,8 +30,8 @@ _Z95 = 1.959964
 class HistoryPage:
     """Everything the page shows.
 
-    `events` holds session, event_id, underlying, score, conviction, direction, universe and origin of all events;
-    `outcomes`, `statuses` and `rules` are all of `event_outcomes`, `event_status` and `rule_alarms`; `calibration` is
+    `events` holds session, event_id, underlying, score, conviction, direction, universe and origin of `scored_events`;
+    `outcomes`, `statuses` and `rules` are rows of `event_outcomes`, `event_status` and `rule_alarms`; `calibration` is
     its newest session.
     """
 
@@ -44,7 +44,9 @@ class HistoryPage:
     @property
     def origin(self) -> str:
         """Where the newest events came from."""
-        return self.events.sort("session")["origin"][-1] if self.events.height else "unknown"
+        return (
+            self.events.row(self.events["session"].arg_max(), named=True)["origin"] if self.events.height else "unknown"
+        )
 
 
 def render_history(page: HistoryPage) -> str:

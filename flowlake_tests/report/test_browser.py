@@ -281,6 +281,13 @@ def test_an_alert_is_acknowledged_where_the_page_is_served(open_page: Open, serv
     assert asked == [("api/v1/alerts/a1/acknowledge", '{"by":"market page"}')]
 
 
+@pytest.mark.parametrize("kind", ["daily", "ticker", "market", "monitor", "history"])
+def test_nothing_is_cut_off_on_paper(kind: str, open_page: Open):
+    page = open_page(PAGES[kind](3, "ABC"), width=703)  # A4 less its margins
+    page.emulate_media(media="print")
+    assert page.evaluate("document.documentElement.scrollWidth") <= 703
+
+
 def test_print_shows_every_tab_and_hides_the_controls(open_page: Open):
     page = open_page(render_monitor(examples.monitor(2)), dark=True)
     page.emulate_media(media="print")
