@@ -75,9 +75,9 @@ class Step:
         """The partition of table `name` that this step reads and writes."""
         return self.partition if self.lake.table(name).partitioning == "snapshot" else self.session.isoformat()
 
-    def read(self, name: str) -> pl.DataFrame:
+    def read(self, name: str, columns: Sequence[str] | None = None) -> pl.DataFrame:
         """Table `name` of this session or snapshot."""
-        return self.lake.read(name, self.key(name))
+        return self.lake.read(name, self.key(name), columns)
 
     def has(self, name: str, session: date) -> bool:
         """Whether the lake has table `name` of `session`."""

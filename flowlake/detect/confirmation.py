@@ -18,6 +18,9 @@ from flowlake.settings import ConfirmationSettings
 
 CONFIRMED, WITHDRAWN, UNCLEAR = "confirmed", "withdrawn", "unclear"
 
+CHAIN_COLUMNS = ("underlying", "contract_id", "open_interest", "basis", "available_at", "origin")
+"""What a status reads of a chain."""
+
 SPLIT = "a split restated contracts and open interest"
 NOT_LISTED = "the underlying has no chain this session"
 UNKNOWN = "open interest of the leading lines is not known"

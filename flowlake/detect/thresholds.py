@@ -13,6 +13,13 @@ from flowlake import schemas
 from flowlake.detect.scoring import CONVICTIONS
 from flowlake.settings import RuleSettings
 
+CHAIN_COLUMNS = (
+    "session", "contract_id", "underlying", "contract", "volume", "open_interest", "price", "multiplier", "is_adjusted",
+    "available_at", "origin",
+)  # fmt: skip
+BASELINE_COLUMNS = ("contract_id", "volume_mean_20", "volume_std_20", "volume_max_60")
+"""What the rules read of OPTION_CHAINS and CONTRACT_BASELINES."""
+
 
 @dataclass(frozen=True)
 class Rule:
@@ -65,7 +72,7 @@ def flagged(chains: pl.DataFrame, contract_baselines: pl.DataFrame, settings: Ru
     What a rule cannot know (no baseline, no open interest, no price) does not break it; adjusted contracts are left
     out, as everywhere in detection.
     """
-    history = contract_baselines.select("contract_id", "volume_mean_20", "volume_std_20", "volume_max_60")
+    history = contract_baselines.select(BASELINE_COLUMNS)
     lines = chains.filter(~pl.col("is_adjusted")).join(history, on="contract_id", how="left")
     named = [pl.when(rule.flags.fill_null(False)).then(pl.lit(rule.name)) for rule in rules(settings)]
     broken = lines.select(
@@ -79,7 +86,8 @@ def rule_alarms(
 ) -> pl.DataFrame:
     """RULE_ALARMS of a session: how many contracts and underlyings each rule flags, beside our levels in `events`.
 
-    `chains` is OPTION_CHAINS, `contract_baselines` CONTRACT_BASELINES and `events` SCORED_EVENTS of the session.
+    `chains` is OPTION_CHAINS (`CHAIN_COLUMNS`), `contract_baselines` CONTRACT_BASELINES (`BASELINE_COLUMNS`), `events`
+    SCORED_EVENTS of the session.
     """
     table = schemas.table("rule_alarms")
     if chains.is_empty():

@@ -5,8 +5,8 @@ for a while, is dead for half an hour, a pass is killed in its middle, the mail 
 the evening nothing may be missing that nobody explained, and everybody has every message once.
 
 A run starts a process, which takes seconds of real time, and those are minutes of this day: on a busy machine
-snapshots would be missed for no other reason than that. So it runs on a quiet one (`make day`) and skips elsewhere, with
-the load; `FLOWLAKE_SIMULATED_DAY_SPEED` sets a speed and runs it anyway. What the day was like is printed (`pytest -s`).
+snapshots would be missed for no other reason than that. So it runs on a quiet one (`make day`) and skips elsewhere;
+`FLOWLAKE_SIMULATED_DAY_SPEED` sets a speed and runs it anyway. What the day was like is printed.
 """
 
 from __future__ import annotations

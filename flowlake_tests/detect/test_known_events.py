@@ -8,8 +8,12 @@ import pytest
 
 from flowlake import calendar, schemas
 from flowlake.detect import context, known_events
+from flowlake.detect.baselines import contract_baselines, ticker_baselines
 from flowlake.detect.known_events import UnreadableEvents, read_operator_events, reasons
+from flowlake.detect.pipeline import detect_session
 from flowlake.settings import KnownEventsSettings
+from flowlake_tests.detect.markets import Market
+from flowlake_tests.detect.runs import run_market
 from flowlake_tests.factories import frame
 
 SESSION = date(2026, 6, 10)
@@ -28,8 +32,11 @@ def operator(folder: Path, *rows: str) -> pl.DataFrame:
     return read_operator_events(path)
 
 
-def known(session: date = SESSION, **sources: pl.DataFrame) -> pl.DataFrame:
-    return known_events.known_events(session, **sources, origin="simulated").filter(pl.col("source") != "calendar")
+def known(
+    session: date = SESSION, *, actions: pl.DataFrame | None = None, operator: pl.DataFrame | None = None
+) -> pl.DataFrame:
+    events = known_events.known_events(session, actions, operator, origin="simulated")
+    return events.filter(pl.col("source") != "calendar")
 
 
 def told_of(
@@ -159,15 +166,14 @@ def test_only_near_events_explain_activity(kind: str, on: date, explains: bool):
 
 
 def test_every_annotation_lowers_the_score(tmp_path: Path):
-    sources = {
-        "actions": pl.concat([action("split", date(2026, 6, 12)), action("dividend", date(2026, 6, 11))]),
-        "operator": operator(
+    told = told_of(
+        actions=pl.concat([action("split", date(2026, 6, 12)), action("dividend", date(2026, 6, 11))]),
+        operator=operator(
             tmp_path,
             "ABC,2026-06-12,earnings,2026-05-20T16:05:00-04:00,",
             "ABC,2026-06-01,deal,2026-06-01T07:00:00-04:00,",
         ),
-    }
-    told = told_of(**sources)
+    )
     assert told == ["deal on 2026-06-01", "earnings on 2026-06-12", "ex-dividend on 2026-06-11", "split on 2026-06-12"]
     assert all(context.lowering(text) > 0 for text in told)
 
@@ -179,3 +185,31 @@ def test_a_rebalance_concerns_every_underlying_on_its_day():
     assert told.rows() == [(name, "index rebalance on 2026-06-18") for name in ("ABC", "XYZ")]
     assert context.lowering(told["annotation"][0]) > 0
     assert told_of(date(2026, 6, 17)) == []
+
+
+def test_contributions_still_add_up_with_everything_that_is_known(tmp_path: Path):
+    market = Market(tickers=8, n=14, seed=3)
+    session, run = market.sessions[-1], run_market(market)
+    calendar_of = operator(
+        tmp_path,
+        f"T01,{session},earnings,2026-05-20T16:05:00-04:00,",
+        f"T01,{session},deal,2026-06-01T07:00:00-04:00,",
+    )
+    known_today = known_events.known_events(session, operator=calendar_of, origin="simulated")
+    chains, before = market.chains[session], market.before(session)
+    inputs = (
+        session,
+        chains,
+        contract_baselines(session, chains, before),
+        ticker_baselines(session, chains, before),
+        run.trailing("calibration_bins", session),
+        run.trailing("ticker_statistics", session),
+    )
+    told = reasons(known_today, chains["underlying"], KnownEventsSettings())
+    plain, lowered = (detect_session(*inputs, known=reason).scored_events for reason in (None, told))
+    totals = lowered["factors"].list.eval(pl.element().struct.field("contribution")).list.sum()
+    assert (totals - lowered["llr_total"]).abs().max() == pytest.approx(0.0, abs=1e-9)
+    of_one = pl.col("underlying") == "T01"
+    fell = plain.filter(of_one)["llr_total"].item() - lowered.filter(of_one)["llr_total"].item()
+    assert fell == pytest.approx(context.lowering("earnings") + context.lowering("deal"))
+    assert plain.filter(~of_one)["llr_total"].sort().to_list() == lowered.filter(~of_one)["llr_total"].sort().to_list()

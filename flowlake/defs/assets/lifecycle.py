@@ -24,7 +24,7 @@ _COUNTED = get_settings().calibration.sessions - 1
 @session_asset(KNOWN_EVENTS, deps=["corporate_actions", "option_chains"], group="events", kinds=_KINDS)
 def known_events(step: Step) -> Frames:
     """Splits, dividends, index rebalances, and the operator's list of earnings and deals: public by the close."""
-    origin = step.lake.read("option_chains", step.partition, columns=["origin"])["origin"].min()
+    origin = step.read("option_chains", ["origin"])["origin"].min()
     return {"known_events": announced(step, step.read("corporate_actions"), str(origin or "vendor"))}
 
 
@@ -50,7 +50,8 @@ def _statuses(step: Step, frames: Frames) -> dict[str, Any]:
 )
 def event_status(step: Step) -> Frames:
     """Open interest of this session's morning: what yesterday's events opened."""
-    return {"event_status": confirmed(step, step.read("option_chains"), step.read("corporate_actions"))}
+    chains = step.read("option_chains", confirmation.CHAIN_COLUMNS)
+    return {"event_status": confirmed(step, chains, step.read("corporate_actions"))}
 
 
 def confirmed(step: Step, chains: pl.DataFrame, actions: pl.DataFrame) -> pl.DataFrame:
@@ -97,5 +98,7 @@ def calibration(step: Step) -> Frames:
 @session_asset(RULE_ALARMS, deps=["option_chains", "contract_baselines", "scored_events"], group="events", kinds=_KINDS)
 def rule_alarms(step: Step) -> Frames:
     """How loud plain thresholds would be on the same session."""
-    chains, baselines, events = map(step.read, ("option_chains", "contract_baselines", "scored_events"))
-    return {"rule_alarms": thresholds.rule_alarms(chains, baselines, events, step.market.settings.rules)}
+    chains = step.read("option_chains", thresholds.CHAIN_COLUMNS)
+    baselines = step.read("contract_baselines", thresholds.BASELINE_COLUMNS)
+    alarms_of = thresholds.rule_alarms(chains, baselines, step.read("scored_events"), step.market.settings.rules)
+    return {"rule_alarms": alarms_of}
