@@ -28,10 +28,11 @@ def list_snapshots() -> None:
     if index.is_empty():
         console.print("no snapshot yet; `flowlake features snapshot` takes one")
         return
-    headings = ("snapshot_id", "kind", "as_of", "newest_session", "underlyings", "rows", "definition_version", "origin")
+    headings = ("snapshot_id", "kind", "as_of", "newest_session", "underlyings", "rows", "origin")
     grid = Grid(box=None)
     for heading in headings:
-        grid.add_column(heading.replace("_", " "), no_wrap=True)
+        whole = 20 if heading in ("snapshot_id", "as_of") else None
+        grid.add_column(heading.replace("_", " "), no_wrap=True, min_width=whole)
     for row in index.iter_rows(named=True):
         grid.add_row(*(_text(row[heading]) for heading in headings))
     console.print(grid)

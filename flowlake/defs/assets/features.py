@@ -1,6 +1,6 @@
 """Stage 5, features: a row per underlying and session or snapshot, their definitions, and frozen snapshots."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import date
 from typing import Any
 
@@ -10,6 +10,7 @@ import polars as pl
 from flowlake import calendar, snapshots
 from flowlake.defs.assets.insiders import signals_of
 from flowlake.defs.partitions import SESSIONS, through_today, trailing
+from flowlake.defs.quality import evaluation
 from flowlake.defs.resources import LakeResource
 from flowlake.defs.session_asset import (
     INTRADAY,
@@ -30,6 +31,7 @@ from flowlake.features.volatility import CHANGES
 from flowlake.lake import Lake
 from flowlake.lake.paths import UNPARTITIONED
 from flowlake.options import implied_surface
+from flowlake.quality.outcome import Outcome, Severity
 from flowlake.schemas import UTC_TIME, Table
 from flowlake.schemas.features import (
     FEATURE_DEFINITIONS,
@@ -217,19 +219,25 @@ def feature_snapshots(context: dg.AssetExecutionContext, lake: LakeResource) -> 
         context.log.info(f"snapshot {snapshot_id} as of {as_of}: {taken.frame.height:,} underlyings")
 
 
-@dg.asset_check(asset=OPTIONS_FLOW_FEATURES.name, partitions_def=SESSIONS, blocking=True)
-def no_lookahead(context: dg.AssetCheckExecutionContext, lake: LakeResource) -> dg.AssetCheckResult:
-    """No input of a row, read again from its own table, was known after the row says it was."""
+_GATE = dg.AssetCheckSpec(
+    "no_lookahead",
+    asset=OPTIONS_FLOW_FEATURES.name,
+    description="No input of a row, read again from its own table, was known after the row says it was.",
+    blocking=True,
+    partitions_def=SESSIONS,
+)
+
+
+@dg.multi_asset_check(name="options_flow_features_no_lookahead", specs=[_GATE])
+def no_lookahead(context: dg.AssetCheckExecutionContext, lake: LakeResource) -> Iterator[Any]:
+    """One evaluation a session."""
     store = lake.open()
-    found = [late_inputs(store, key) for key in sorted(context.partition_keys)]
-    late = pl.concat([frame for frame, _ in found])
-    rows = sum(count for _, count in found)
-    return dg.AssetCheckResult(
-        passed=late.is_empty(),
-        severity=dg.AssetCheckSeverity.ERROR,
-        description=f"{late.height} inputs of {rows} rows were known too late",
-        metadata={"violations": late.height, "rows": rows, "sample": preview(late)},
-    )
+    for key in sorted(context.partition_keys):
+        late, rows = late_inputs(store, key)
+        text, sample = f"{late.height} inputs of {rows} rows were known too late", tuple(late.head(5).to_dicts())
+        outcome = Outcome(_GATE.name, late.is_empty(), Severity.ERROR, late.height, rows, text, sample)
+        yield evaluation(OPTIONS_FLOW_FEATURES.name, key, outcome)
+    yield dg.Output(None, _GATE.get_python_identifier())
 
 
 def late_inputs(store: Lake, key: str) -> tuple[pl.DataFrame, int]:
