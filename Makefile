@@ -6,7 +6,7 @@ SERVE ?= 1
 PORT ?= 3000
 
 .DEFAULT_GOAL := help
-.PHONY: help install browser demo run test test-all lint format bench real clean
+.PHONY: help install browser demo run test test-all day lint format bench real clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -33,6 +33,9 @@ test: install ## the default test suite
 
 test-all: install ## the slow tests and those that read ../shared/data
 	$(BIN)/python -m pytest -q -n 2 --dist loadfile -m "slow or real_data"
+
+day: install ## a simulated day at 60x with everything going wrong: 8 minutes on a quiet machine
+	$(BIN)/python -m pytest -q -s -m slow flowlake_tests/defs/test_simulated_day.py
 
 lint: install ## ruff and pyright
 	$(BIN)/ruff check .

@@ -28,6 +28,7 @@ STAGES: Final[Mapping[str, str]] = {
     "published": "8-published",
     "alerts": "9-alerts",
     "intraday": "intraday",
+    "evaluation": "evaluation",
 }
 """Groups in the order in which data flow through them; the UI can filter and sort by the tag `stage`."""
 

@@ -33,9 +33,9 @@ def end_of_day_schedule(context: dg.ScheduleEvaluationContext) -> dg.RunRequest 
     return dg.RunRequest(partition_key=calendar.previous_session(day).isoformat(), tags={SKIP_EXISTING: "true"})
 
 
-@dg.schedule(job=retention, cron_schedule="30 3 * * 6", execution_timezone=NEW_YORK)
+@dg.schedule(job=retention, cron_schedule="30 3 * * 2-6", execution_timezone=NEW_YORK)
 def retention_schedule() -> dg.RunRequest:
-    """Saturdays 03:30: delete what the retention settings no longer keep."""
+    """03:30 after each session: delete what the retention settings no longer keep."""
     return dg.RunRequest(run_config={"ops": {"enforce_retention": {"config": {"apply": True}}}})
 
 

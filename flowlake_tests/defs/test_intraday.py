@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import date, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 import dagster as dg
@@ -12,11 +12,16 @@ import pytest
 
 from flowlake import calendar
 from flowlake.definitions import defs
-from flowlake.defs.session_asset import SKIP_EXISTING
+from flowlake.defs.intraday import snapshot_sensor
+from flowlake.defs.passes import session_log
+from flowlake.defs.resources import resources
+from flowlake.defs.session_asset import SKIP_EXISTING, SnapshotNotDue
 from flowlake.lake import Lake, connect
+from flowlake.lake.spool import Spool
 from flowlake.runs import RunResult, run_sessions
 from flowlake.sandbox.server import SandboxServer
 from flowlake.settings import get_settings
+from flowlake.sources import chains
 from flowlake_tests.defs.conftest import SESSIONS, environment
 
 SESSION = SESSIONS[-1]
@@ -166,6 +171,99 @@ def test_the_closing_snapshot_becomes_the_end_of_day_record_without_asking_again
         done = end_of_day(instance, SESSION, SESSION)
         assert done.succeeded, done.failures
     assert {name: lake.digests()[name][str(SESSION)] for name in tables} == taken_over
+
+
+@pytest.fixture
+def settings_of_day(
+    folder: Path, market_server: SandboxServer, small_underlyings: str, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[pytest.MonkeyPatch]:
+    """The settings of the lake in `folder`, again."""
+    for name, value in environment(market_server, small_underlyings, folder).items():
+        monkeypatch.setenv(name, value)
+    get_settings.cache_clear()
+    yield monkeypatch
+    get_settings.cache_clear()
+
+
+def test_a_pass_that_follows_a_crash_fetches_only_what_is_missing(
+    lake: Lake, market_server: SandboxServer, small_underlyings: str, settings_of_day: pytest.MonkeyPatch
+):
+    key = f"{SESSION}-11:00"
+    names = small_underlyings.split(",")
+    settings_of_day.setattr(chains, "BATCH_ROWS", 1)
+    settings_of_day.setenv("FLOWLAKE_API__CONCURRENCY", "1")
+    set_clock(settings_of_day, at("11:00") + DELAY)
+    put_down, spooled = Spool.add, []
+
+    def crash(self: Spool, frames: dict[str, pl.DataFrame]) -> None:
+        if len(spooled) == 3:
+            raise ConnectionAbortedError("killed")
+        put_down(self, frames)
+        spooled.extend(frames["coverage"]["underlying"])
+
+    with settings_of_day.context() as patch, dg.DagsterInstance.ephemeral() as instance:
+        patch.setattr(Spool, "add", crash)
+        assert not take(instance, key).success
+    assert session_log(lake, SESSION).filter(pl.col("partition") == key)["status"].to_list() == ["failed"]
+    before = market_server.request_count
+    with dg.DagsterInstance.ephemeral() as instance:
+        assert take(instance, key).success
+    new = market_server.requests[before - market_server.request_count :]
+    asked = {seen.path.rsplit("/", 1)[1] for seen in new}
+    assert asked & set(names) == set(names) - set(spooled)
+    row = session_log(lake, SESSION).filter(pl.col("partition") == key).row(0, named=True)
+    assert (row["status"], row["attempts"], row["resumed"], row["answered"]) == ("taken", 2, 3, len(names))
+    with dg.DagsterInstance.ephemeral() as instance:
+        resumed = lake.digests()["intraday_chains"][key]
+        assert take(instance, key, keep=False).success
+    assert lake.digests()["intraday_chains"][key] == resumed
+
+
+def test_why_a_pass_failed_is_in_the_log(lake: Lake, settings_of_day: pytest.MonkeyPatch):
+    key = f"{SESSION}-11:15"
+    settings_of_day.setenv("FLOWLAKE_API__BASE_URL", "http://127.0.0.1:9")
+    settings_of_day.setenv("FLOWLAKE_API__ATTEMPTS", "1")
+    set_clock(settings_of_day, at("11:15") + DELAY)
+    with dg.DagsterInstance.ephemeral() as instance:
+        assert not take(instance, key).success
+    row = session_log(lake, SESSION).filter(pl.col("partition") == key).row(0, named=True)
+    assert row["status"] == "failed"
+    assert "cannot connect" in row["reason"]
+
+
+def test_a_snapshot_cannot_be_taken_before_it_can_be_seen(settings_of_day: pytest.MonkeyPatch):
+    set_clock(settings_of_day, at("11:30") + DELAY - timedelta(seconds=1))
+    with dg.DagsterInstance.ephemeral() as instance, pytest.raises(SnapshotNotDue, match="can be taken from"):
+        defs.resolve_job_def("intraday_pass").execute_in_process(instance=instance, partition_key=f"{SESSION}-11:30")
+
+
+def look(instance: dg.DagsterInstance) -> object:
+    with dg.build_sensor_context(instance=instance, resources=dict(resources())) as context:
+        return snapshot_sensor(context)
+
+
+def test_the_sensor_asks_for_the_newest_due_snapshot_and_explains_the_others(
+    lake: Lake, settings_of_day: pytest.MonkeyPatch
+):
+    set_clock(settings_of_day, at("12:15") + DELAY + timedelta(minutes=1))
+    with dg.DagsterInstance.ephemeral() as instance:
+        answer = look(instance)
+    assert isinstance(answer, dg.SensorResult) and answer.run_requests
+    (request,) = answer.run_requests
+    assert request.partition_key == f"{SESSION}-12:15"
+    assert request.tags[SKIP_EXISTING] == "true"
+    log = session_log(lake, SESSION)
+    skipped = log.filter(pl.col("status") == "skipped")
+    assert {f"{SESSION}-09:45", f"{SESSION}-12:00"} <= set(skipped["partition"])
+    assert skipped["reason"].null_count() == 0
+
+
+def test_the_sensor_rests_when_the_exchange_does(settings_of_day: pytest.MonkeyPatch):
+    set_clock(settings_of_day, datetime(2026, 6, 19, 15, tzinfo=UTC))
+    with dg.DagsterInstance.ephemeral() as instance:
+        answer = look(instance)
+    assert isinstance(answer, dg.SkipReason)
+    assert "not a trading session" in str(answer.skip_message)
 
 
 def test_features_of_a_snapshot_follow_its_publication(folder: Path):

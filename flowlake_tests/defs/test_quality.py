@@ -11,7 +11,8 @@ import polars as pl
 import pytest
 
 from flowlake.definitions import defs
-from flowlake.defs.product import RESTATED, RESTATED_GROUPS
+from flowlake.defs.partitions import SESSIONS as PARTITIONS
+from flowlake.defs.product import RESTATED_GROUPS
 from flowlake.defs.quality import SUITE, record_incidents, session_outcomes, suite_findings
 from flowlake.lake import Lake, connect
 from flowlake.quality.outcome import Outcome, Severity
@@ -67,7 +68,7 @@ def test_a_suite_is_one_check_that_lists_every_expectation_and_stops_nothing(lak
     suites = [each for each in evaluations(instance, latest.run_id) if each.check_name == SUITE]
     assert {each.asset_key.to_user_string() for each in suites} >= {"option_chains", "scored_events", "iv_surface"}
     of_chains = [each for each in suites if each.asset_key.to_user_string() == "option_chains"]
-    assert sorted(each.partition for each in of_chains) == [str(day) for day in SESSIONS[:9]]
+    assert sorted(each.partition or "" for each in of_chains) == [str(day) for day in SESSIONS[:9]]
     text = str(of_chains[-1].metadata["results"].value)
     assert "| rows, ratio in range | yes | warning | rows, ratio 0.85 to 1.18 | seen: " in text
     assert not any(each.blocking for each in suites)
@@ -129,10 +130,11 @@ def test_a_rebuilt_chain_asks_for_everything_downstream_of_it_and_nothing_else(l
     assert outcome.success
     assert materialised(instance, outcome.run_id) == {("option_chains", str(rebuilt))}
     after = dg.evaluate_automation_conditions(defs, instance, cursor=before.cursor)
+    specs = defs.resolve_all_asset_specs()
     asked = {
         spec.key.to_user_string(): {str(key) for key in after.get_requested_partitions(spec.key)}
-        for spec in defs.resolve_all_asset_specs()
-        if spec.automation_condition == RESTATED
+        for spec in specs
+        if spec.partitions_def == PARTITIONS
     }
     same_session = {str(rebuilt)}
     assert asked["option_chains"] == set()
@@ -141,6 +143,8 @@ def test_a_rebuilt_chain_asks_for_everything_downstream_of_it_and_nothing_else(l
     for name in ("contract_baselines", "ticker_baselines", "scored_events", "data_incidents"):
         assert asked[name] == from_then_on, name
     assert not any(key < str(rebuilt) for keys in asked.values() for key in keys)
+    downstream = {spec.key.to_user_string() for spec in specs if spec.group_name in RESTATED_GROUPS}
+    assert {name for name, keys in asked.items() if keys} <= downstream - {"option_chains"}
     again = dg.evaluate_automation_conditions(defs, instance, cursor=after.cursor)
     assert again.total_requested == 0, "what was asked for once is not asked for again"
 

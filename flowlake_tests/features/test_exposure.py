@@ -7,7 +7,7 @@ import itertools
 import numpy as np
 import polars as pl
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from flowlake.features.exposure import exposure_features, gamma_by_strike, max_pain, nearest_sign_change, zero_gamma
@@ -98,6 +98,7 @@ def test_calls_alone_have_no_zero_gamma_level():
     assert found["zero_gamma_distance"] is None
 
 
+@settings(max_examples=30, deadline=None)
 @given(st.lists(st.floats(-10, 10), min_size=5, max_size=5))
 def test_a_sign_change_lies_between_two_moves_of_opposite_sign(values: list[float]):
     moves = np.array([-0.2, -0.1, 0.0, 0.1, 0.2])
@@ -144,6 +145,7 @@ def test_max_pain_is_that_of_the_most_open_expiration_within_45_days():
 interest = st.lists(st.tuples(st.integers(0, 50), st.integers(0, 50)), min_size=2, max_size=8)
 
 
+@settings(max_examples=30, deadline=None)
 @given(interest)
 def test_no_strike_hurts_less_than_max_pain(open_at: list[tuple[int, int]]):
     strikes = [80.0 + 5 * n for n in range(len(open_at))]

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 import numpy as np
 import polars as pl
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from flowlake import calendar
@@ -176,6 +176,7 @@ def test_sessions_without_a_close_are_skipped_by_indicators():
     assert indicators(with_gap)["rsi_14"] == indicators(WILDER)["rsi_14"]
 
 
+@settings(max_examples=30, deadline=None)
 @given(st.lists(st.floats(1.0, 1000.0), min_size=34, max_size=80))
 def test_indicators_do_not_depend_on_the_unit_of_price(closes: list[float]):
     once, doubled = indicators(closes), indicators([2 * close for close in closes])

@@ -203,7 +203,7 @@ def test_a_lost_page_of_the_real_listing_is_named(listed: pl.DataFrame):
 @pytest.mark.slow
 def test_real_sessions_satisfy_their_suite_and_spoiled_ones_do_not(shared_data, capsys):
     days = calendar.sessions(date(2026, 6, 8), date(2026, 6, 18))
-    profiles, known = [], CONTRACTS.empty()
+    profiles, known, chains = [], CONTRACTS.empty(), pl.DataFrame()
     for day in days:
         built = build_chains(raw_session(shared_data, day), session=day, known_contracts=known, actions=actions_known())
         known = pl.concat([known, built.new_contracts])
