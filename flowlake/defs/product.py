@@ -48,11 +48,14 @@ The look-back of baselines carries on: a corrected session rebuilds those of the
 """
 
 _FOLLOWERS: Final = frozenset(
-    {"ticker_statistics", "scored_events"}
+    {"ticker_statistics", "scored_events", "options_flow_features"}
     | {f"anomalies_{algorithm}" for algorithm in ("volume", "open_interest", "multi_strike", "low_volume")}
 )
-"""Made in one step with `calibration_bins`, which asks for all of them. They look back at what that step made for
-earlier sessions, and Dagster 1.13 carries a request within a step along such a look-back: to sessions of the past."""
+"""Outputs that another output of their step asks for: `calibration_bins`, or `gamma_exposure_by_strike`.
+
+They look back at what their step made for earlier sessions, and Dagster 1.13 carries a request within a step along such
+a look-back: to sessions of the past. Features of the sessions after a corrected one are therefore left to a backfill.
+"""
 
 LONGEST_GAP: Final = timedelta(days=4, hours=4)
 """From a Friday's 08:00 run to that of a Tuesday after a Monday holiday, and what the run takes."""
