@@ -31,6 +31,9 @@ FULL_UNIVERSE = 6_000
 CONVICTIONS = (("EXTREME", 1.0), ("HIGH", 5.0), ("MEDIUM", 20.0), ("LOW", 60.0))
 """Largest number of false alarms a day over a universe of `FULL_UNIVERSE`; a smaller universe scales them down."""
 
+UNSETTLED_P = 1.01 * CONVICTIONS[-1][1] / FULL_UNIVERSE
+"""Smallest p-value while a lake is younger than `SETTLED_SESSIONS`."""
+
 SCORE_DECADES = 5.0
 CLASS_SHARE = 0.7
 CLASS_QUANTILE = 0.97
@@ -42,6 +45,10 @@ the smallest at which no class had twice its share of p <= 0.05 on the undisturb
 
 SMALLEST_SHAPE = -0.5
 """A sum of capped parts is bounded, so its tail may be lighter than exponential."""
+
+SETTLED_SESSIONS = 8
+"""Trailing sessions with totals before which no p-value reaches LOW: in a lake's first weeks the sides' own habits are
+still being learnt, and totals grow as they are (on the recorded sessions twice the alarms promised)."""
 
 LISTED_SHARE = 0.05
 LISTED_RANKS = 50
@@ -145,7 +152,8 @@ def rank_underlyings(sides: pl.DataFrame, trailing: pl.DataFrame) -> pl.DataFram
     """The stronger side of each judged underlying, ranked, with p_value, q_value, score and conviction.
 
     `trailing` is TICKER_STATISTICS of earlier sessions: the null is the larger `llr_total` of the two sides of each of
-    their underlyings (see `total_p_values`).
+    their underlyings (see `total_p_values`). With fewer than `SETTLED_SESSIONS` of them underlyings are ranked, and
+    none is an alarm.
     """
     judged = sides.filter(pl.col("llr_total").is_not_null())
     stronger = judged.sort("underlying", "llr_total", "right", descending=[False, True, False]).unique(
@@ -159,6 +167,8 @@ def rank_underlyings(sides: pl.DataFrame, trailing: pl.DataFrame) -> pl.DataFram
         totals["llr_total"].to_numpy(),
         totals["activity"].to_numpy(),
     )
+    if totals["session"].n_unique() < SETTLED_SESSIONS:
+        p_value = np.maximum(p_value, UNSETTLED_P)
     ranked = (
         stronger.with_columns(p_value=pl.Series(p_value, dtype=pl.Float64), score_null_n=pl.Series(n))
         .filter(pl.col("score_null_n") > 0)

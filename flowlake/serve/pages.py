@@ -33,7 +33,6 @@ _MEDIA_TYPES = {
 _PART = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._ -]{0,127}")
 _INDEX = "index.html"
 _NEWEST = re.compile(r"(market|history|(monitor|ticker)-[A-Za-z0-9_]{1,64})\.html")
-_MADE = re.compile(rf"{_NEWEST.pattern}|daily-\d{{4}}-\d{{2}}-\d{{2}}\.html")
 _SCRIPT = re.compile(rb"<script>(.*?)</script>", re.DOTALL)
 
 _STRICT = "default-src 'none'; style-src 'unsafe-inline'; img-src 'self' data:; font-src data:; connect-src 'self'; "
@@ -87,7 +86,7 @@ class PageFolder:
             from flowlake.report.build import archive_page
 
             return archive_page(self.folder)
-        return self._live(name) if self._live and _MADE.fullmatch(name) else None
+        return self._live(name) if self._live and _NEWEST.fullmatch(name) else None
 
     def _path(self, name: str) -> Path | None:
         parts = name.split("/")

@@ -42,6 +42,8 @@ def test_scores_as_they_are_rank_as_detection_ranks(small_hosts: Hosts, results:
     events = pl.concat(small_hosts.clean(day).scored_events for day in small_hosts.sessions[SMALL.warmup :])
     both = events.join(ours, on=["session", "underlying"], suffix="_ours")
     assert both.height == events.height > 0
+    # While a lake is young, events are held back from the alarm levels; the evaluation's longer warm-up is past that.
+    both = both.filter(pl.col("p_value") != scoring.UNSETTLED_P)
     assert (both["p_value"] - both["p_value_ours"]).abs().max() < 1e-12  # pyright: ignore[reportOperatorIssue]
     assert (both["llr_total"] - both["total"]).abs().max() < 1e-5  # pyright: ignore[reportOperatorIssue]
 

@@ -89,16 +89,7 @@ def test_the_api_page_names_every_parameter_and_runs_no_script(client: httpx.Cli
     assert "script-src" not in page.headers["content-security-policy"]
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
-        "market.html",
-        "history.html",
-        "monitor-SPX.html",
-        "ticker-ABC.html",
-        f"daily-{SESSIONS[0]}.html",
-    ],
-)
+@pytest.mark.parametrize("name", ["market.html", "history.html", "monitor-SPX.html", "ticker-ABC.html"])
 def test_pages_of_the_newest_state_are_rendered_when_asked_for(client: httpx.Client, name: str):
     page = client.get(f"/{name}")
     assert page.status_code == 200
