@@ -132,7 +132,7 @@ class Window:
         return self.start <= f"{now.astimezone(calendar.NEW_YORK):%H:%M}" < self.end
 
 
-RATE_LIMITED, OUTAGE, MAIL_DOWN = Window("10:55", "11:20"), Window("13:00", "13:30"), Window("14:10", "14:55")
+RATE_LIMITED, OUTAGE, MAIL_DOWN = Window("10:55", "11:20"), Window("13:00", "13:30"), Window("10:20", "11:05")
 KILLS = (Window("12:00", "12:44"), Window("16:35", "18:00"))
 """A pass is killed at noon, and the closing one, which has two hours to be taken again."""
 
