@@ -212,7 +212,7 @@ def test_real_sessions_satisfy_their_suite_and_spoiled_ones_do_not(shared_data, 
     good = judge(OPTION_CHAINS_SUITE, profiles, days)
     spoiled = chains.with_columns(
         implied_volatility=pl.col("implied_volatility") * 2.5,
-        open_interest=(pl.col("open_interest") * 3),
+        open_interest=pl.col("open_interest") * 9,
         origin=pl.lit("guessed"),
     ).filter(pl.col("underlying").rank("dense") % 3 != 0)
     bad = judge(OPTION_CHAINS_SUITE, [*profiles[:-1], OPTION_CHAINS_SUITE.profile(days[-1], spoiled)], days[-1:])
