@@ -8,7 +8,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -83,14 +82,27 @@ def polling(data_dir: Path) -> Iterator[Polling]:
 @pytest.fixture(scope="module")
 def undisturbed(
     market_server: SandboxServer, small_underlyings: str, tmp_path_factory: pytest.TempPathFactory
-) -> tuple[dict[str, dict[str, str]], float]:
-    """The digests of a run that nobody disturbed, and how long it took."""
+) -> tuple[dict[str, dict[str, str]], int]:
+    """The digests of a run that nobody disturbed, and how many lines it printed."""
     folder = tmp_path_factory.mktemp("undisturbed")
-    started = time.monotonic()
     process = backfill(market_server, small_underlyings, folder)
     printed, _ = process.communicate(timeout=300)
     assert process.returncode == 0, printed
-    return Lake.open(folder / "data").digests(), time.monotonic() - started
+    return Lake.open(folder / "data").digests(), len(printed.splitlines())
+
+
+def killed_after(process: subprocess.Popen[str], lines: int) -> bool:
+    """Kill `process` as soon as it has printed so many lines; False where it ended before.
+
+    Progress, not time, says where it is killed: how long a run takes depends on what else the machine does.
+    """
+    assert process.stdout is not None
+    for number, _ in enumerate(process.stdout, start=1):
+        if number >= lines:
+            process.send_signal(signal.SIGKILL)
+            break
+    process.communicate(timeout=300)
+    return process.returncode == -signal.SIGKILL
 
 
 @pytest.mark.parametrize("kills", [2, pytest.param(10, marks=pytest.mark.slow)])
@@ -98,22 +110,17 @@ def test_a_backfill_killed_and_run_again_ends_in_the_same_bytes_and_no_reader_no
     kills: int,
     market_server: SandboxServer,
     small_underlyings: str,
-    undisturbed: tuple[dict[str, dict[str, str]], float],
+    undisturbed: tuple[dict[str, dict[str, str]], int],
     tmp_path: Path,
 ):
-    digests, seconds = undisturbed
+    digests, lines = undisturbed
     moments = random.Random(kills)
     Lake.open(tmp_path / "data")
     with polling(tmp_path / "data") as reader:
         killed = 0
         for _ in range(kills):
             process = backfill(market_server, small_underlyings, tmp_path)
-            try:
-                process.communicate(timeout=moments.uniform(0.3, 0.95) * seconds)
-            except subprocess.TimeoutExpired:
-                process.send_signal(signal.SIGKILL)
-                process.communicate()
-                killed += 1
+            killed += killed_after(process, moments.randint(1, int(0.8 * lines)))
         process = backfill(market_server, small_underlyings, tmp_path)
         printed, _ = process.communicate(timeout=300)
     assert process.returncode == 0, printed
@@ -127,7 +134,7 @@ def test_a_backfill_killed_and_run_again_ends_in_the_same_bytes_and_no_reader_no
 def test_a_run_killed_while_it_holds_a_pool_does_not_block_the_next(
     market_server: SandboxServer,
     small_underlyings: str,
-    undisturbed: tuple[dict[str, dict[str, str]], float],
+    undisturbed: tuple[dict[str, dict[str, str]], int],
     tmp_path: Path,
 ):
     process = backfill(market_server, small_underlyings, tmp_path)
