@@ -10,10 +10,10 @@ import io
 import json
 import re
 import socket
-import threading
 import time
 import zipfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from html import escape
@@ -25,6 +25,7 @@ import numpy as np
 import polars as pl
 
 from flowlake import calendar
+from flowlake.in_thread import running
 from flowlake.insiders.bulk import ROW_COLUMNS, ROW_TABLES, TABLE_NAMES
 from flowlake.insiders.ownership import (
     Footnote,
@@ -41,7 +42,6 @@ from flowlake.insiders.submission import ownership_xml, read_submission
 from flowlake.sandbox.market import Market
 
 if TYPE_CHECKING:
-    import uvicorn
     from starlette.applications import Starlette
     from starlette.requests import Request
     from starlette.responses import Response
@@ -307,8 +307,7 @@ class EdgarServer:
         self.manners = manners or Manners()
         now = clock if callable(clock) else lambda: clock
         self._app = edgar_app(archive, now, self.manners, recorded)
-        self._server: uvicorn.Server | None = None
-        self._thread: threading.Thread | None = None
+        self._running = ExitStack()
         self.base_url = ""
 
     def __enter__(self) -> Self:
@@ -318,19 +317,12 @@ class EdgarServer:
         listening.bind(("127.0.0.1", 0))
         listening.listen()
         self.base_url = f"http://127.0.0.1:{listening.getsockname()[1]}"
-        self._server = uvicorn.Server(uvicorn.Config(self._app, log_config=None, access_log=False, lifespan="off"))
-        self._thread = threading.Thread(target=self._server.run, args=([listening],), name="edgar", daemon=True)
-        self._thread.start()
-        while not self._server.started:
-            if not self._thread.is_alive():
-                raise RuntimeError("the EDGAR sandbox stopped before it listened; the log says why")
-            time.sleep(0.005)
+        server = uvicorn.Server(uvicorn.Config(self._app, log_config=None, access_log=False, lifespan="off"))
+        self._running.enter_context(running(server, listening, "EDGAR sandbox"))
         return self
 
     def __exit__(self, *_: object) -> None:
-        assert self._server is not None and self._thread is not None, "__enter__ sets both"
-        self._server.should_exit = True
-        self._thread.join(timeout=10)
+        self._running.close()
 
 
 def _answer(archive: EdgarArchive, now: datetime, request: Request) -> bytes | None:

@@ -9,14 +9,13 @@ from __future__ import annotations
 import asyncio
 import errno
 import socket
-import threading
-import time
 from collections.abc import Callable, Collection
+from contextlib import ExitStack
 from datetime import datetime
-from types import TracebackType
 from typing import TYPE_CHECKING, Literal, Self
 
 from flowlake import calendar
+from flowlake.in_thread import running
 from flowlake.sandbox.api import Api, Terms
 from flowlake.sandbox.faults import Faults, Injected, Injector
 from flowlake.sandbox.gateway import Clock, Gateway, RateLimiter, Seen, aware
@@ -73,8 +72,7 @@ class SandboxServer:
             retry_after=retry_after,
             injector=self._injector,
         )
-        self._server: uvicorn.Server | None = None
-        self._thread: threading.Thread | None = None
+        self._running = ExitStack()
 
     @property
     def base_url(self) -> str:
@@ -117,23 +115,11 @@ class SandboxServer:
 
     def __enter__(self) -> Self:
         listening = self._listen()
-        self._server = _uvicorn(self._gateway)
-        self._thread = threading.Thread(target=self._server.run, args=([listening],), name="sandbox", daemon=True)
-        self._thread.start()
-        while not self._server.started:
-            if not self._thread.is_alive():
-                raise RuntimeError("the sandbox server stopped before it listened; the log says why")
-            time.sleep(0.005)
+        self._running.enter_context(running(_uvicorn(self._gateway), listening, "sandbox"))
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        assert self._server is not None and self._thread is not None, "__enter__ sets both"
-        self._server.should_exit = True
-        self._thread.join(timeout=10)
-        if self._thread.is_alive():
-            raise RuntimeError(f"the sandbox server on port {self.port} did not stop within 10 seconds")
+    def __exit__(self, *_: object) -> None:
+        self._running.close()
 
     def _listen(self) -> socket.socket:
         listening = socket.socket(socket.AF_INET, socket.SOCK_STREAM)

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import errno
 import socket
-import threading
-import time
 from collections.abc import Callable
-from types import TracebackType
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, Self
 
 from pydantic import SecretStr
 
+from flowlake.in_thread import running
 from flowlake.serve.auth import TOKEN_VARIABLE, Door, is_loopback
 from flowlake.settings import Settings
 
@@ -50,8 +49,7 @@ class LakeServer:
     ) -> None:
         self.settings, self.host, self.port = settings, host, port
         self.door = Door.for_address(host, token, settings.serve.names(), token_variable)
-        self._server: uvicorn.Server | None = None
-        self._thread: threading.Thread | None = None
+        self._running = ExitStack()
 
     @property
     def base_url(self) -> str:
@@ -71,23 +69,11 @@ class LakeServer:
 
     def __enter__(self) -> Self:
         listening = self._listen()
-        self._server = self._uvicorn()
-        self._thread = threading.Thread(target=self._server.run, args=([listening],), name="serve", daemon=True)
-        self._thread.start()
-        while not self._server.started:
-            if not self._thread.is_alive():
-                raise RuntimeError("the server stopped before it listened; the log says why")
-            time.sleep(0.005)
+        self._running.enter_context(running(self._uvicorn(), listening, "lake", 2 * _GRACE_SECONDS))
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        assert self._server is not None and self._thread is not None, "__enter__ sets both"
-        self._server.should_exit = True
-        self._thread.join(timeout=2 * _GRACE_SECONDS)
-        if self._thread.is_alive():
-            raise RuntimeError(f"the server on port {self.port} did not stop within {2 * _GRACE_SECONDS} seconds")
+    def __exit__(self, *_: object) -> None:
+        self._running.close()
 
     def _uvicorn(self) -> uvicorn.Server:
         import uvicorn
