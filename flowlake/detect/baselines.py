@@ -34,7 +34,12 @@ RECENT = 5
 
 _LARGEST = int(np.iinfo(np.int32).max)
 
-PROFILE_KEY = ["underlying", "right", "delta_class", "dte_class"]
+IDENTITY = ("contract_id", "underlying", "available_at", "origin")
+STANDING = ("dte", "delta", "vendor_delta")
+"""Where a contract stands on the day, for its profile."""
+
+PROFILE_CELLS = 2 * buckets.PROFILE_DELTA_CLASSES * buckets.PROFILE_DTE_CLASSES
+"""Places in a chain: side, |delta| class, days-to-expiration class."""
 
 __all__ = ["FutureData", "contract_baselines", "ticker_baselines"]
 
@@ -49,9 +54,8 @@ def contract_baselines(
     Windows count calendar sessions, so a session that is missing shortens n instead of reaching further back.
     Open-interest changes across a split in `actions` (CORPORATE_ACTIONS) are left out.
     """
-    today = chains.sort("contract_id")
-    ids = today["contract_id"].to_numpy()
-    panel = load_panel(ids, trailing, session, LONGEST)
+    today = chains.select(*IDENTITY, "right", *STANDING).sort("contract_id")
+    panel = load_panel(today["contract_id"].to_numpy(), trailing, session, LONGEST)
     oi_changes = _comparable_changes(panel, today["underlying"], known_splits(actions))
     columns: dict[str, np.ndarray] = {}
     for window in WINDOWS:
@@ -68,10 +72,8 @@ def contract_baselines(
     columns["volume_sum_5"] = _recent_volume(panel)
     columns["open_interest_5"] = _earlier_interest(panel)
     columns["previous_open_interest"] = _last_row(panel.open_interest, panel, session)
-    identity = today.select("contract_id", "underlying", "right", "available_at", "origin", *_profile_classes())
-    frame = pl.concat([identity, pl.DataFrame(columns)], how="horizontal")
-    frame = frame.join(_profile(trailing, session), on=PROFILE_KEY, how="left", maintain_order="left")
-    frame = frame.with_columns(pl.col("profile_n").fill_null(0))
+    parts = [today.select(IDENTITY), pl.DataFrame(columns), _profile(today, trailing, session)]
+    frame = pl.concat(parts, how="horizontal")
     frame = frame.join(_previous_prices(trailing, session), on="contract_id", how="left", maintain_order="left")
     frame = _hide_split_interest(frame, session, known_splits(actions))
     floats = pl.selectors.float()
@@ -80,36 +82,36 @@ def contract_baselines(
     return schemas.table("contract_baselines").conform(frame.select(list(schemas.table("contract_baselines").schema)))
 
 
-def _profile_classes() -> tuple[pl.Expr, pl.Expr]:
-    delta = pl.coalesce("delta", "vendor_delta")
-    return (
-        buckets.delta_class(delta, buckets.PROFILE_DELTA_EDGES).alias("delta_class"),
-        buckets.dte_class(pl.col("dte"), buckets.PROFILE_DTE_EDGES).alias("dte_class"),
-    )
-
-
-def _profile(trailing: Trailing, session: date) -> pl.DataFrame:
+def _profile(today: pl.DataFrame, trailing: Trailing, session: date) -> pl.DataFrame:
     """Mean volume per contract of each chain by side, |delta| and days to expiration as they were on the day.
 
     A contract's own history was written when it was longer-dated and elsewhere on the smile; this says what trades
-    where it stands now.
+    where it stands now. One row per row of `today`: profile_volume_mean (null without any such contract), profile_n.
     """
-    days = trailing_window(trailing, session, min(WINDOWS))
-    totals = [
-        trailing[day]
-        .select("underlying", "right", "volume", *_profile_classes())
-        .group_by(PROFILE_KEY)
-        .agg(pl.col("volume").cast(pl.Float64).sum(), profile_n=pl.len().cast(pl.Int32))
-        .collect()
-        for day in days
-        if day in trailing
-    ]
-    if not totals:
-        classes = {"underlying": pl.String, "right": pl.String, "delta_class": pl.Int16, "dte_class": pl.Int16}
-        return pl.DataFrame(schema={**classes, "profile_volume_mean": pl.Float64, "profile_n": pl.Int32})
+    underlyings = pl.Enum(today["underlying"].unique().sort())
+    cell = _profile_cell(underlyings).alias("cell")
+    cells = len(underlyings.categories) * PROFILE_CELLS
     # Whole contracts add up exactly in any order, so the result does not depend on it.
-    summed = pl.concat(totals).group_by(PROFILE_KEY).agg(pl.col("volume", "profile_n").sum())
-    return summed.select(*PROFILE_KEY, "profile_n", profile_volume_mean=pl.col("volume") / pl.col("profile_n"))
+    volume, n = np.zeros(cells), np.zeros(cells, dtype=np.int64)
+    for day in trailing_window(trailing, session, min(WINDOWS)):
+        if day in trailing:
+            chain = trailing[day].select(cell, pl.col("volume").fill_null(0)).drop_nulls("cell").collect()
+            at = chain["cell"].to_numpy()
+            volume += np.bincount(at, weights=chain["volume"].to_numpy(), minlength=cells)
+            n += np.bincount(at, minlength=cells)
+    own = today.select(cell)["cell"].to_numpy()
+    with np.errstate(invalid="ignore"):
+        mean = (volume / n)[own]
+    return pl.DataFrame({"profile_volume_mean": mean, "profile_n": n[own].astype(np.int32)})
+
+
+def _profile_cell(underlyings: pl.Enum) -> pl.Expr:
+    """Number of the contract's underlying, side, |delta| class and days-to-expiration class; null for other names."""
+    name = pl.col("underlying").cast(underlyings, strict=False).to_physical().cast(pl.Int32)
+    side = name * 2 + (pl.col("right") == "P")
+    delta = buckets.delta_class(pl.coalesce("delta", "vendor_delta"), buckets.PROFILE_DELTA_EDGES)
+    days = buckets.dte_class(pl.col("dte"), buckets.PROFILE_DTE_EDGES)
+    return (side * buckets.PROFILE_DELTA_CLASSES + delta) * buckets.PROFILE_DTE_CLASSES + days
 
 
 def _comparable_changes(panel: Panel, underlyings: pl.Series, splits: pl.DataFrame) -> Ints:
@@ -159,13 +161,11 @@ def _hide_split_interest(frame: pl.DataFrame, session: date, splits: pl.DataFram
 
 def _listing_age(panel: Panel) -> tuple[np.ndarray, np.ndarray]:
     """Sessions since the first listing in the panel, and whether the oldest loaded session already listed it."""
-    listed = panel.volume != ABSENT
-    loaded = np.flatnonzero(listed.any(axis=1))
-    if loaded.size == 0:
-        nothing = np.zeros(panel.volume.shape[1], dtype=np.int16)
-        return nothing, np.ones(len(nothing), dtype=bool)
-    first = np.where(listed.any(axis=0), listed.argmax(axis=0), len(panel.sessions))
-    return (len(panel.sessions) - first).astype(np.int16), first == loaded[0]
+    unlisted = len(panel.sessions)
+    first = np.full(panel.volume.shape[1], unlisted, dtype=np.int16)
+    for row in reversed(range(unlisted)):
+        np.putmask(first, panel.volume[row] != ABSENT, row)
+    return unlisted - first, first == first.min(initial=unlisted)
 
 
 def _last_row(values: Ints, panel: Panel, session: date) -> Ints:
@@ -215,14 +215,34 @@ def ticker_baselines(
 
 
 def _daily_totals(chain: pl.LazyFrame) -> pl.LazyFrame:
-    volume = pl.col("volume").cast(pl.Float64)
+    """Volume, premium and spot of each underlying.
+
+    Chains lie sorted by underlying: runs of equal names are added up first, which costs a fraction of hashing the name
+    of every contract and is as right in any other order.
+    """
+    volume, right = pl.col("volume").cast(pl.Int64), pl.col("right")
     # Whole cents add up exactly in any order, so the sum does not depend on how the work is split.
-    cents = (volume * pl.col("price").fill_null(0.0) * pl.col("multiplier") * 100.0).round().cast(pl.Int64)
-    return chain.group_by("underlying").agg(
-        volume=volume.sum(),
-        call_volume=volume.filter(pl.col("right") == "C").sum(),
-        put_volume=volume.filter(pl.col("right") == "P").sum(),
-        premium_usd=cents.sum() / 100.0,
+    cents = pl.col("volume") * pl.col("price").fill_null(0.0) * pl.col("multiplier") * 100.0
+    runs = (
+        chain.select(
+            "underlying",
+            "spot",
+            run=pl.col("underlying").rle_id().set_sorted(),
+            volume=volume,
+            call_volume=pl.when(right == "C").then(volume),
+            put_volume=pl.when(right == "P").then(volume),
+            cents=cents.round().cast(pl.Int64),
+        )
+        .group_by("run")
+        .agg(
+            pl.col("underlying").first(),
+            pl.col("volume", "call_volume", "put_volume", "cents").sum(),
+            pl.col("spot").max(),
+        )
+    )
+    return runs.group_by("underlying").agg(
+        pl.col("volume", "call_volume", "put_volume").sum().cast(pl.Float64),
+        premium_usd=pl.col("cents").sum() / 100.0,
         spot=pl.col("spot").max(),
     )
 
