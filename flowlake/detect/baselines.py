@@ -193,7 +193,7 @@ def ticker_baselines(
     in `actions` are restated: contracts times the ratio, prices divided by it. Returns are close to close, in logs.
     """
     days = [day for day in trailing_window(trailing, session, LONGEST) if day in trailing]
-    totals = [_daily_totals(trailing[day]).with_columns(session=pl.lit(day)).collect() for day in days]
+    totals = pl.collect_all([_daily_totals(trailing[day]).with_columns(session=pl.lit(day)) for day in days])
     splits = known_splits(actions)
     tickers = chains.group_by("underlying").agg(pl.col("available_at").max(), pl.col("origin").first())
     history = pl.concat(totals) if totals else _no_totals()

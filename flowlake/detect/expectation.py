@@ -73,9 +73,9 @@ def lines(chains: pl.DataFrame, contract_baselines: pl.DataFrame, ticker_baselin
     )
     rise = pl.col("open_interest") - pl.col("previous_open_interest")
     return (
-        chains.filter(~pl.col("is_adjusted"))
-        .join(tickers, on="underlying", how="inner")
-        .join(history, on="contract_id", how="left")
+        _testable(chains, tickers)
+        .join(tickers, on="underlying", how="left", maintain_order="left")
+        .join(history, on="contract_id", how="left", maintain_order="left")
         .with_columns(
             delta=pl.coalesce("delta", "vendor_delta").cast(pl.Float64),
             new_listing=(pl.col("listing_age") < NEW_LISTING_SESSIONS) & ~pl.col("listed_before_window"),
@@ -87,8 +87,19 @@ def lines(chains: pl.DataFrame, contract_baselines: pl.DataFrame, ticker_baselin
             dte_class=buckets.dte_class(pl.col("dte")),
             weight=_leverage_weight(),
         )
-        .sort("underlying", "right", "expiration", "strike", "contract_id")
     )
+
+
+def _testable(chains: pl.DataFrame, tickers: pl.DataFrame) -> pl.DataFrame:
+    """Contracts of `tickers` that are not adjusted, in the order of `lines`: every column is moved only once."""
+    order = ("underlying", "right", "expiration", "strike", "contract_id")
+    rows = (
+        chains.select(*order, "is_adjusted", row=pl.int_range(pl.len()))
+        .filter(~pl.col("is_adjusted"))
+        .join(tickers, on="underlying", how="semi")
+        .sort(order)
+    )
+    return chains[rows["row"]]
 
 
 def _leverage_weight() -> pl.Expr:

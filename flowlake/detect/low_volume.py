@@ -50,14 +50,11 @@ def anomalies(lines: pl.DataFrame, sides: pl.DataFrame) -> pl.DataFrame:
 def series(lines: pl.DataFrame) -> pl.DataFrame:
     """Lines of illiquid names with at least half of the chain's volume and more than on any of 60 sessions."""
     chain_volume = pl.col("volume").sum().over("underlying")
-    dominating = (
-        lines.filter(_illiquid())
-        .with_columns(share=pl.col("volume") / chain_volume)
-        .filter(
-            pl.col("share") >= SMALLEST_SHARE,
-            pl.col("volume") >= MIN_VOLUME,
-            pl.col("volume") > pl.col("volume_max_60").fill_null(0),
-        )
+    dominating = lines.with_columns(share=pl.col("volume") / chain_volume).filter(
+        _illiquid(),
+        pl.col("share") >= SMALLEST_SHARE,
+        pl.col("volume") >= MIN_VOLUME,
+        pl.col("volume") > pl.col("volume_max_60").fill_null(0),
     )
     observed = dominating["volume"].cast(pl.Float64).to_numpy()
     usual = np.maximum(dominating["ticker_volume_mean"].to_numpy(), 1.0)

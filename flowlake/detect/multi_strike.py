@@ -55,10 +55,12 @@ def best_runs(lines: pl.DataFrame) -> pl.DataFrame:
     Columns: underlying, right, run_statistic, run_lines, run_volume, run_expected, run_premium_usd, strikes,
     expirations, equal_sizes (the look of a spread), contract_id of its largest line.
     """
-    candidates = lines.with_columns(
+    candidates = lines.select(
+        *("contract_id", "underlying", "right", "root", "expiration", "strike"),
+        *("volume", "volume_p", "volume_expected", "price", "multiplier"),
         unusual=(pl.col("volume_p") <= LARGEST_P)
         & (pl.col("volume") >= MIN_VOLUME)
-        & (pl.col("delta").abs().fill_null(0.0) <= LARGEST_DELTA)
+        & (pl.col("delta").abs().fill_null(0.0) <= LARGEST_DELTA),
     )
     along_strikes = _runs(candidates, ["underlying", "right", "root", "expiration"], "strike")
     along_expirations = _runs(candidates, ["underlying", "right", "root", "strike"], "expiration")
@@ -71,9 +73,13 @@ def best_runs(lines: pl.DataFrame) -> pl.DataFrame:
 def _runs(candidates: pl.DataFrame, series: list[str], along: str) -> pl.DataFrame:
     """Runs of unusual lines that are neighbours in their series, ordered by `along`."""
     columns = [*dict.fromkeys(["underlying", "right", *series, along, "strike", "expiration"]), "contract_id"]
-    ordered = candidates.select(
-        *columns, "unusual", "volume", "volume_p", "volume_expected", "price", "multiplier"
-    ).sort(*series, along, "contract_id")
+    # Few series hold two unusual lines; the others cannot hold a run and need not be sorted.
+    several = candidates.filter("unusual").group_by(series).len().filter(pl.col("len") >= 2)
+    ordered = (
+        candidates.select(*columns, "unusual", "volume", "volume_p", "volume_expected", "price", "multiplier")
+        .join(several, on=series, how="semi")
+        .sort(*series, along, "contract_id")
+    )
     members = (
         ordered.with_columns(run=pl.struct(*series, "unusual").rle_id())
         .filter("unusual")

@@ -61,11 +61,10 @@ def load_panel(contract_ids: Ints, trailing: Trailing, session: date, window: in
     position = np.full(int(contract_ids.max(initial=-1)) + 2, elsewhere, dtype=np.int32)
     position[contract_ids] = np.arange(elsewhere, dtype=np.int32)
     counted_oi = pl.when(pl.col("basis") != "aggregates").then("open_interest")
-    for row, day in enumerate(sessions):
-        if day not in trailing:
-            continue
+
+    def scatter(row: int) -> None:
         chain = (
-            trailing[day]
+            trailing[sessions[row]]
             .select("contract_id", "volume", open_interest=counted_oi)
             .with_columns(pl.col("volume", "open_interest").fill_null(ABSENT))
             .collect()
@@ -73,6 +72,9 @@ def load_panel(contract_ids: Ints, trailing: Trailing, session: date, window: in
         at = position[np.minimum(chain["contract_id"].to_numpy(), len(position) - 1)]
         volume[row, at] = chain["volume"].to_numpy()
         open_interest[row, at] = chain["open_interest"].to_numpy()
+
+    with ThreadPoolExecutor(available_threads()) as pool:
+        list(pool.map(scatter, [row for row, day in enumerate(sessions) if day in trailing]))
     return Panel(sessions, volume[:, :-1], open_interest[:, :-1])
 
 
