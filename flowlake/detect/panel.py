@@ -49,7 +49,7 @@ def trailing_window(trailing: Trailing, session: date, n: int) -> tuple[date, ..
 
 
 def load_panel(contract_ids: Ints, trailing: Trailing, session: date, window: int) -> Panel:
-    """Scatter the trailing chains into arrays over `contract_ids` (unique, any order), one session at a time.
+    """Scatter the trailing chains into arrays over `contract_ids` (unique, any order), several sessions at a time.
 
     Reads contract_id, volume, open_interest and basis. Sessions rebuilt from aggregates have volume, no open interest.
     """

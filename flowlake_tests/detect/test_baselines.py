@@ -79,6 +79,26 @@ def test_statistics_of_signed_changes_equal_a_plain_recomputation(changes):
     assert found["opened_mean"] == pytest.approx(np.maximum(values, 0).mean())
 
 
+def test_a_contract_has_the_same_statistics_among_many_as_alone():
+    rng = np.random.default_rng(5)
+    values = rng.poisson(rng.gamma(0.3, 20.0, 9_000), (60, 9_000)).astype(np.int32)
+    values[rng.random(values.shape) < 0.1] = np.iinfo(np.int32).min
+    together = summarise(values)
+    for contract in (0, 4_095, 4_096, 8_999):
+        alone = summarise(values[:, [contract]])
+        for name, column in together.items():
+            assert column[[contract]].tobytes() == alone[name].tobytes()
+
+
+def test_contracts_that_are_not_asked_for_leave_no_trace():
+    listed = [5, 9, 7, 4_000]
+    frames = {
+        day: chain(day, [{"contract_id": n, "volume": n, "strike": 100.0 + n} for n in listed]).lazy() for day in DAYS
+    }
+    row = baseline_of(frames)
+    assert (row["volume_mean_60"], row["volume_std_60"], row["previous_volume"]) == (5.0, 0.0, 5)
+
+
 def test_windows_hold_the_sessions_strictly_before_and_nothing_of_today():
     row = baseline_of(trailing({day: n for n, day in enumerate(DAYS)}))
     assert (row["volume_n_20"], row["volume_n_60"]) == (20, 60)
@@ -173,6 +193,18 @@ def test_ticker_baselines_equal_a_plain_recomputation():
     assert row["volume_mad_20"] == np.median(np.abs(expected - np.median(expected)))
     assert row["premium_mean_usd_20"] == pytest.approx(expected.mean() * 100)
     assert (row["n_60"], row["return_n"], row["return_std"]) == (60, 20, 0.0)
+
+
+def test_an_underlying_whose_contracts_lie_apart_is_added_up_all_the_same():
+    rows = [
+        {"contract_id": n, "underlying": name, "right": right, "strike": 100.0 + n, "volume": n}
+        for n, (name, right) in enumerate([("ABC", "C"), ("XYZ", "C"), ("ABC", "P"), ("XYZ", "P"), ("ABC", "C")])
+    ]
+    frames = {day: chain(day, rows).lazy() for day in DAYS}
+    found = ticker_baselines(SESSION, chain(SESSION, rows), frames).sort("underlying")
+    assert found["volume_mean_20"].to_list() == [6.0, 4.0]
+    assert found["call_volume_mean_20"].to_list() == [4.0, 1.0]
+    assert found["put_volume_mean_20"].to_list() == [2.0, 3.0]
 
 
 def test_history_before_a_split_is_restated_in_todays_contracts_and_prices():
