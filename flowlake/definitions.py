@@ -28,6 +28,7 @@ defs = as_product(
             jobs.end_of_day,
             jobs.closing_snapshot,
             jobs.events,
+            jobs.restated,
             jobs.retention,
             jobs.timeliness,
             *intraday.JOBS,

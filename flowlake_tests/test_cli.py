@@ -60,6 +60,7 @@ def said(result: subprocess.CompletedProcess[str]) -> str:
         ["run"],
         ["backfill"],
         ["backfill", "events"],
+        ["backfill", "superseded"],
         ["status"],
         ["doctor"],
         ["retention"],

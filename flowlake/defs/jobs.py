@@ -1,4 +1,4 @@
-"""Jobs: the end of a day, its closing snapshot alone, its events again, and retention."""
+"""Jobs: the end of a day, its closing snapshot alone, its events again, what a correction asks for, and retention."""
 
 from datetime import UTC, datetime
 
@@ -7,6 +7,7 @@ import dagster as dg
 from flowlake import calendar
 from flowlake.defs.assets.market import corporate_actions, raw_option_snapshots, raw_stock_snapshots
 from flowlake.defs.checks.timeliness import timeliness_checks
+from flowlake.defs.product import RESTATED_GROUPS
 from flowlake.defs.resources import LakeResource
 from flowlake.lake import apply_retention, plan_retention
 from flowlake.settings import get_settings
@@ -21,6 +22,12 @@ events = dg.define_asset_job(
     "events",
     selection=dg.AssetSelection.groups("events", "published"),
     description="Detection and what follows from chains and baselines in the lake; nothing is fetched.",
+)
+
+restated = dg.define_asset_job(
+    "restated",
+    selection=dg.AssetSelection.groups(*RESTATED_GROUPS),
+    description="Everything of a session that is made from the lake: what later sessions need after a correction.",
 )
 
 closing_snapshot = dg.define_asset_job(

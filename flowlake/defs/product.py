@@ -54,7 +54,8 @@ _FOLLOWERS: Final = frozenset(
 """Outputs that another output of their step asks for: `calibration_bins`, or `gamma_exposure_by_strike`.
 
 They look back at what their step made for earlier sessions, and Dagster 1.13 carries a request within a step along such
-a look-back: to sessions of the past. Features of the sessions after a corrected one are therefore left to a backfill.
+a look-back: to sessions of the past. Features of the sessions after a corrected one are therefore left to
+`flowlake backfill superseded`.
 """
 
 LONGEST_GAP: Final = timedelta(days=4, hours=4)

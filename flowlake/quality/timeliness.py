@@ -1,8 +1,8 @@
-"""Whether the lake is as far as it should be: the newest session there in time, and none missing between."""
+"""Whether the lake is as far as it should be: the newest session there in time, none missing, none left behind."""
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping, Sequence
 from datetime import date, datetime, time, timedelta
 from typing import Final
 
@@ -53,4 +53,35 @@ def without_gaps(published: Collection[date]) -> Outcome:
         rows=len(wanted),
         description=f"every session of the range is published; {len(missing)} of {len(wanted)} are not{fill}",
         sample=tuple({"session": day} for day in missing[:5]),
+    )
+
+
+REBUILD: Final = "flowlake backfill superseded"
+"""The command that builds again what was left behind."""
+
+
+def none_left_behind(
+    left: Mapping[date, Collection[str]], changed: Sequence[tuple[str, str]], sessions: int
+) -> Outcome:
+    """Whether every table of `sessions` sessions was made from the inputs that are in the lake now (WARN).
+
+    `left` says by session which tables were not, `changed` which (table, session) they go back to.
+    """
+    tables = sorted({table for of in left.values() for table in of})
+    begins = ", ".join(f"{table} of {session}" for table, session in changed[:3])
+    more = f" and {len(changed) - 3} more" if len(changed) > 3 else ""
+    says = "every table was made from what its inputs are now"
+    if left:
+        says = (
+            f"{len(left)} sessions from {min(left)} to {max(left)} have tables made before their inputs changed "
+            f"({', '.join(tables)}); it began with {begins}{more}; build them again with: {REBUILD}"
+        )
+    return Outcome(
+        "none_left_behind",
+        passed=not left,
+        severity=Severity.WARN,
+        violations=len(left),
+        rows=sessions,
+        description=says,
+        sample=tuple({"session": day, "tables": ", ".join(sorted(left[day]))} for day in sorted(left)[:5]),
     )

@@ -7,7 +7,7 @@ from datetime import date, datetime
 import pytest
 
 from flowlake.calendar import NEW_YORK
-from flowlake.quality.timeliness import due_session, on_time, without_gaps
+from flowlake.quality.timeliness import due_session, none_left_behind, on_time, without_gaps
 
 
 @pytest.mark.parametrize(
@@ -38,3 +38,14 @@ def test_a_hole_is_named_and_a_holiday_is_none():
     assert (holed.passed, holed.sample) == (False, ({"session": date(2026, 6, 9)},))
     assert "--from 2026-06-09 --to 2026-06-09" in holed.description
     assert without_gaps([]).passed
+
+
+def test_what_a_correction_left_behind_is_named_with_where_it_began_and_the_command():
+    left = {date(2026, 6, 9): ["scored_events"], date(2026, 6, 8): ["ticker_baselines", "scored_events"]}
+    outcome = none_left_behind(left, [("option_chains", "2026-06-05")], sessions=9)
+    assert (outcome.passed, outcome.violations, outcome.rows) == (False, 2, 9)
+    for words in ("2026-06-08 to 2026-06-09", "(scored_events, ticker_baselines)", "option_chains of 2026-06-05"):
+        assert words in outcome.description
+    assert "flowlake backfill superseded" in outcome.description
+    assert outcome.sample[0] == {"session": date(2026, 6, 8), "tables": "scored_events, ticker_baselines"}
+    assert none_left_behind({}, [], sessions=9).passed

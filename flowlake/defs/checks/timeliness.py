@@ -1,4 +1,4 @@
-"""Whether what analysts see is as far as it should be, and has no holes."""
+"""Whether what analysts see is as far as it should be, has no holes, and agrees with what it was made from."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from datetime import date
 import dagster as dg
 
 from flowlake.defs.resources import LakeResource, MarketResource
+from flowlake.defs.restated import none_left_behind
 from flowlake.quality.outcome import Outcome
 from flowlake.quality.timeliness import on_time, without_gaps
 
@@ -18,11 +19,15 @@ ASSET = "duckdb_catalog"
     specs=[
         dg.AssetCheckSpec("published_on_time", asset=ASSET, description="The newest session that is due is published."),
         dg.AssetCheckSpec("no_session_missing", asset=ASSET, description="No session is missing between others."),
+        dg.AssetCheckSpec(
+            "none_left_behind", asset=ASSET, description="No session was made from what was restated since."
+        ),
     ]
 )
 def timeliness_checks(lake: LakeResource, market: MarketResource) -> Iterator[dg.AssetCheckResult]:
     """Counted in trading sessions; a replayed market has no clock, so nothing of it can be late."""
-    published = [date.fromisoformat(key) for key in lake.open().published().partitions("option_chains")]
+    store = lake.open()
+    published = [date.fromisoformat(key) for key in store.published().partitions("option_chains")]
     if not market.settings.api.replay:
         yield _result(on_time(published, market.now()))
     else:
@@ -30,13 +35,16 @@ def timeliness_checks(lake: LakeResource, market: MarketResource) -> Iterator[dg
             check_name="published_on_time", passed=True, description="a replayed market: nothing is due"
         )
     yield _result(without_gaps(published))
+    yield _result(none_left_behind(store), "sessions left behind", "sessions")
 
 
-def _result(outcome: Outcome) -> dg.AssetCheckResult:
+def _result(
+    outcome: Outcome, violations: str = "sessions behind", rows: str = "sessions published"
+) -> dg.AssetCheckResult:
     return dg.AssetCheckResult(
         check_name=outcome.name,
         passed=outcome.passed,
         severity=dg.AssetCheckSeverity(outcome.severity.value),
         description=outcome.description,
-        metadata={"sessions behind": outcome.violations, "sessions published": outcome.rows},
+        metadata={violations: outcome.violations, rows: outcome.rows},
     )
