@@ -6,7 +6,7 @@ import dagster as dg
 
 from flowlake import calendar
 from flowlake.defs.assets.market import corporate_actions, raw_option_snapshots, raw_stock_snapshots
-from flowlake.defs.checks.timeliness import timeliness_checks
+from flowlake.defs.checks.timeliness import snapshots_on_time_check, timeliness_checks
 from flowlake.defs.product import RESTATED_GROUPS
 from flowlake.defs.resources import LakeResource
 from flowlake.lake import apply_retention, plan_retention
@@ -41,6 +41,13 @@ timeliness = dg.define_asset_job(
     "timeliness",
     selection=dg.AssetSelection.checks(timeliness_checks),
     description="Whether the newest session is published in time and none is missing; builds nothing.",
+)
+
+
+snapshot_timeliness = dg.define_asset_job(
+    "snapshot_timeliness",
+    selection=dg.AssetSelection.checks(snapshots_on_time_check),
+    description="Whether the newest snapshot that is due was taken; builds nothing.",
 )
 
 

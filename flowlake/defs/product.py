@@ -63,7 +63,10 @@ LONGEST_GAP: Final = timedelta(days=4, hours=4)
 
 _FRESHNESS: Final[Mapping[str, dg.FreshnessPolicy]] = {
     **dict.fromkeys(
-        ("raw_option_snapshots", "option_chains", "scored_events", "daily_report", "duckdb_catalog"),
+        (
+            *("raw_option_snapshots", "option_chains", "scored_events", "daily_report", "duckdb_catalog"),
+            *("intraday_option_snapshots", "intraday_chains", "intraday_scored_events", "intraday_catalog"),
+        ),
         dg.FreshnessPolicy.time_window(fail_window=LONGEST_GAP, warn_window=timedelta(days=3, hours=4)),
     ),
     # Filings are taken in on weekdays only; a weekend is two days and two nights.
@@ -71,7 +74,8 @@ _FRESHNESS: Final[Mapping[str, dg.FreshnessPolicy]] = {
         fail_window=timedelta(days=3, hours=12), warn_window=timedelta(days=2, hours=20)
     ),
 }
-"""How old the newest materialisation may be. The checks of `duckdb_catalog` know holidays and count sessions."""
+"""How old the newest materialisation may be, over any night and long weekend: Dagster's policies know no holidays and
+no early closes. The checks of `duckdb_catalog` and `intraday_catalog` do, and count sessions and snapshots."""
 
 _CADENCES = {"session": "end-of-day", "snapshot": "intraday", "none": "as-needed"}
 _SCHEMAS = {name: frozenset(declared.schema.names()) for name, declared in TABLES.items()}

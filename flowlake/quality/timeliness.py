@@ -56,6 +56,35 @@ def without_gaps(published: Collection[date]) -> Outcome:
     )
 
 
+def snapshots_on_time(
+    due: Sequence[tuple[str, datetime]], taken: Collection[str], now: datetime, *, used: bool
+) -> Outcome:
+    """Whether the newest snapshot that must be there at `now` (aware) is there (WARN).
+
+    `due` are the partitions of the newest sessions, ascending, each with the moment by which it must have been taken;
+    `taken` are those that were. They are the exchange's: on holidays, at night and after an early close nothing is
+    late, and the newest snapshot stays the closing one. Where intraday is not `used` nothing is late either.
+    """
+    over = [partition for partition, by in due if by <= now]
+    behind = 0
+    for partition in reversed(over):
+        if partition in taken:
+            break
+        behind += 1
+    newest = max(taken, default="none")
+    says = f"due is {over[-1] if over else 'none yet'}, newest is {newest}"
+    return Outcome(
+        "snapshots_on_time",
+        passed=not (used and behind),
+        severity=Severity.WARN,
+        violations=behind if used else 0,
+        rows=len(over),
+        description=f"snapshots are taken before the next one is due; {says}"
+        if used
+        else "no snapshot has been taken in the last sessions: intraday is not in use",
+    )
+
+
 REBUILD: Final = "flowlake backfill superseded"
 """The command that builds again what was left behind."""
 

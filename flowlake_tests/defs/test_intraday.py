@@ -231,6 +231,43 @@ def test_why_a_pass_failed_is_in_the_log(lake: Lake, settings_of_day: pytest.Mon
     assert "cannot connect" in row["reason"]
 
 
+def test_a_snapshot_of_another_moment_is_blocked_before_analysts_see_it_and_the_log_says_why(
+    lake: Lake, settings_of_day: pytest.MonkeyPatch
+):
+    key, before = f"{SESSION}-11:45", f"{SESSION}-11:30"
+    ahead = lake.read("intraday_chains", f"{SESSION}-10:45").with_columns(
+        pl.col("volume") + 1_000_000, snapshot=pl.lit(at("11:30")), last_session=pl.lit(SESSION)
+    )
+    with lake.commit("ahead") as transaction:
+        transaction.replace("intraday_chains", before, ahead)
+    set_clock(settings_of_day, at("11:45") + DELAY)
+    with dg.DagsterInstance.ephemeral() as instance:
+        assert not take(instance, key).success
+        with lake.commit("ahead") as transaction:
+            transaction.remove("intraday_chains", before)
+        row = session_log(lake, SESSION).filter(pl.col("partition") == key).row(0, named=True)
+        assert row["status"] == "failed"
+        assert "volume_not_fallen" in row["reason"]
+        assert not lake.has("intraday_scored_events", key)
+        assert not lake.published().has("intraday_chains", key)
+        assert (
+            not lake.has("data_incidents", str(SESSION))
+            or lake.read("data_incidents", str(SESSION)).filter(pl.col("table") == "intraday_chains").is_empty()
+        ), "the log of snapshots keeps it"
+        assert take(instance, key).success, "the next attempt finds nothing wrong"
+
+
+def test_what_is_late_within_the_session_is_told_by_its_check(lake: Lake, settings_of_day: pytest.MonkeyPatch):
+    def late(clock: str) -> tuple[bool, int]:
+        set_clock(settings_of_day, at(clock) + DELAY + timedelta(minutes=15))
+        job = defs.resolve_job_def("snapshot_timeliness").execute_in_process()
+        (evaluation,) = job.get_asset_check_evaluations()
+        return evaluation.passed, evaluation.metadata["snapshots behind"].value  # pyright: ignore[reportReturnType]
+
+    assert late("10:45") == (True, 0)
+    assert late("12:15") == (False, 2)
+
+
 def test_a_snapshot_cannot_be_taken_before_it_can_be_seen(settings_of_day: pytest.MonkeyPatch):
     set_clock(settings_of_day, at("11:30") + DELAY - timedelta(seconds=1))
     with dg.DagsterInstance.ephemeral() as instance, pytest.raises(SnapshotNotDue, match="can be taken from"):
