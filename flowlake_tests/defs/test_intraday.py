@@ -12,6 +12,7 @@ import pytest
 
 from flowlake import calendar
 from flowlake.definitions import defs
+from flowlake.defs import passes
 from flowlake.defs.intraday import snapshot_sensor
 from flowlake.defs.passes import session_log
 from flowlake.defs.resources import resources
@@ -217,6 +218,22 @@ def test_a_pass_that_follows_a_crash_fetches_only_what_is_missing(
         resumed = lake.digests()["intraday_chains"][key]
         assert take(instance, key, keep=False).success
     assert lake.digests()["intraday_chains"][key] == resumed
+
+
+def test_chains_asked_for_in_parts_give_the_same_snapshot(
+    lake: Lake, market_server: SandboxServer, small_underlyings: str, settings_of_day: pytest.MonkeyPatch
+):
+    key, tables = f"{SESSION}-10:45", ("intraday_option_snapshots", "intraday_chains", "intraday_scored_events")
+    whole = {name: lake.digests()[name][key] for name in tables}
+    settings_of_day.setattr(passes, "PAGE_LIMIT", 20)
+    settings_of_day.setenv("FLOWLAKE_INTRADAY__SPLIT_PAGES", "1")
+    set_clock(settings_of_day, at("10:45") + DELAY)
+    before = market_server.request_count
+    with dg.DagsterInstance.ephemeral() as instance:
+        assert take(instance, key, keep=False).success
+    new = [seen.path for seen in market_server.requests[before - market_server.request_count :]]
+    assert any(new.count(f"/v3/snapshot/options/{name}") > 1 for name in small_underlyings.split(","))
+    assert {name: lake.digests()[name][key] for name in tables} == whole
 
 
 def test_why_a_pass_failed_is_in_the_log(lake: Lake, settings_of_day: pytest.MonkeyPatch):
