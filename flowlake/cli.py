@@ -136,9 +136,9 @@ def demo(
         services.use_sandbox(data_dir, base_url, first)
         result = backfill.run_range(backfill.END_OF_DAY, first, last, keep_existing=True)
         backfill.tell(result, first, last)
-        report = _newest_report()
         console.print(f"\nDone in {time.monotonic() - started:.0f} s.")
-        console.print(f"  report   {report}", highlight=False)
+        for what, page in where_to_look(get_settings().reports_dir):
+            console.print(f"  {what:8} {page}", highlight=False, soft_wrap=True)
         console.print(f"  DuckDB   {data_dir / 'flowlake.duckdb'}   (python: flowlake.open())", highlight=False)
         console.print("  pages    flowlake serve   (and the API, on http://127.0.0.1:8700)", highlight=False)
         if serve:
@@ -168,9 +168,11 @@ def run(port: Port = 3000) -> None:
     services.dagster_ui(settings.data_dir, port)
 
 
-def _newest_report() -> Path | None:
-    pages = sorted(get_settings().reports_dir.glob("daily-*.html"))
-    return pages[-1] if pages else None
+def where_to_look(reports_dir: Path) -> list[tuple[str, Path]]:
+    """The pages to open first, those that exist: the index, which leads to all others, and the newest daily report."""
+    pages = [("start at", reports_dir / "index.html")]
+    pages += [("report", page) for page in sorted(reports_dir.glob("daily-*.html"))[-1:]]
+    return [(what, page) for what, page in pages if page.exists()]
 
 
 # --- measuring it -----------------------------------------------------------------------------------------------------

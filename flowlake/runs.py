@@ -102,20 +102,29 @@ def _alive(process: str) -> bool:
 
 
 def run_sessions(
-    opened: dg.DagsterInstance, job: str, first: date, last: date, *, keep_existing: bool, log_level: str = "INFO"
+    opened: dg.DagsterInstance,
+    job: str,
+    first: date,
+    last: date,
+    *,
+    keep_existing: bool = False,
+    only_superseded: bool = False,
+    log_level: str = "INFO",
 ) -> RunResult:
     """Run `job` for the sessions `first` to `last` as one run in this process and say what came of it.
 
-    With `keep_existing`, sessions that a table already has are not built again. What a killed run of this machine
-    left locked is released first.
+    With `keep_existing`, sessions that a table already has are not built again; with `only_superseded`, sessions are
+    built whose inputs changed since, and no others. What a killed run of this machine left locked is released first.
     """
     from flowlake.definitions import defs
-    from flowlake.defs.session_asset import SKIP_EXISTING
+    from flowlake.defs.session_asset import ONLY_SUPERSEDED, SKIP_EXISTING
 
     release_dead_runs(opened)
     tags = {_RANGE_START: first.isoformat(), _RANGE_END: last.isoformat(), _PROCESS: _this_process()}
     if keep_existing:
         tags[SKIP_EXISTING] = "true"
+    if only_superseded:
+        tags[ONLY_SUPERSEDED] = "true"
     result = defs.resolve_job_def(job).execute_in_process(
         instance=opened,
         tags=tags,

@@ -99,6 +99,11 @@ class IntradaySettings(BaseModel):
     watch_lists: str = Field(
         default="", description="Names always in tier 1: 'mine=AAPL,MSFT; indices=SPX', or plain 'AAPL,MSFT'."
     )
+    split_pages: int = Field(
+        default=20,
+        ge=0,
+        description="Chains of more pages (of 250 contracts) are asked for in parts of that size at once; 0: never.",
+    )
     attempts: int = Field(default=3, ge=1, description="Passes begun for one snapshot before it is given up.")
     late_minutes: float = Field(default=5.0, gt=0, description="A pass begun this long after it was due is late.")
     useful_minutes: float = Field(

@@ -17,6 +17,7 @@ import pytest
 from pydantic import SecretStr
 
 from flowlake import calendar, services
+from flowlake.cli import where_to_look
 from flowlake.commands import backfill
 from flowlake.doctor import examine
 from flowlake.lake import Lake
@@ -59,6 +60,7 @@ def said(result: subprocess.CompletedProcess[str]) -> str:
         ["run"],
         ["backfill"],
         ["backfill", "events"],
+        ["backfill", "superseded"],
         ["status"],
         ["doctor"],
         ["retention"],
@@ -193,6 +195,15 @@ def test_a_demo_goes_on_with_the_market_it_began(tmp_path: Path):
     assert services.demo_plan(tmp_path, later) == asked
     with pytest.raises(ValueError, match="make clean"):
         services.demo_plan(tmp_path, services.DemoPlan(underlyings=40, sessions=24, seed=7, last=asked.last))
+
+
+def test_a_demo_says_where_to_look_first_and_names_no_page_that_is_not_there(tmp_path: Path):
+    assert where_to_look(tmp_path) == []
+    for name in ("daily-2026-06-01.html", "daily-2026-06-02.html"):
+        (tmp_path / name).touch()
+    assert where_to_look(tmp_path) == [("report", tmp_path / "daily-2026-06-02.html")]
+    (tmp_path / "index.html").touch()
+    assert where_to_look(tmp_path)[0] == ("start at", tmp_path / "index.html")
 
 
 def test_real_runs_do_not_start_on_a_demos_lake(tmp_path: Path):

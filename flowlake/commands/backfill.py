@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING, Annotated
 
@@ -16,11 +17,15 @@ if TYPE_CHECKING:
     from flowlake.lake import Lake
     from flowlake.runs import RunResult
 
-app = typer.Typer(help="Run the end-of-day job for a range of sessions, or `events`: detection again, nothing fetched.")
+app = typer.Typer(
+    help="Run the end-of-day job for a range of sessions; `events`: detection again, nothing fetched; `superseded`: "
+    "what a correction left behind."
+)
 console = Console()
 
 END_OF_DAY = "end_of_day"
 EVENTS = "events"
+RESTATED = "restated"
 NEEDED = ("option_chains", "corporate_actions", "contract_baselines", "ticker_baselines")
 """Tables from which the events of a session are computed."""
 
@@ -61,15 +66,49 @@ def events(start: First = None, end: Last = None) -> None:
 
     first, last = _range(start, end)
     lake = Lake.open(get_settings().data_dir)
-    stretches = recomputable(lake, first, last)
-    held = sum(len(calendar.sessions(*stretch)) for stretch in stretches)
+    found = recomputable(lake, first, last)
+    held = sum(len(calendar.sessions(*stretch)) for stretch in found)
     missing = len(calendar.sessions(first, last)) - held
     if missing:
         console.print(
             f"{missing} sessions between {first} and {last} have no chain and baselines in the lake: left out"
         )
-    for begin, finish in stretches:
+    for begin, finish in found:
         tell(run_range(EVENTS, begin, finish, keep_existing=False), begin, finish)
+
+
+@app.command("superseded")
+def superseded(
+    dry_run: Annotated[bool, typer.Option("--list", help="Only list the tables, build nothing.")] = False,
+) -> None:
+    """Build again what was made from sessions that were restated since, oldest first, fetching nothing.
+
+    Only tables whose inputs changed are built; where that gives the same bytes, nothing later is. Running it again
+    finds nothing to do.
+    """
+    from flowlake.defs.restated import superseded_sessions
+    from flowlake.lake import Lake
+
+    lake = Lake.open(get_settings().data_dir)
+    found = superseded_sessions(lake)
+    if dry_run:
+        grid = Grid("session", "table", "made before", box=None)
+        for each in found:
+            inputs = [f"{table} {session}" for table, session in each.inputs]
+            grid.add_row(each.session, each.table, ", ".join(inputs[:2]) + (" ..." if len(inputs) > 2 else ""))
+        console.print(grid)
+        console.print(f"{len({each.session for each in found})} sessions are to be built again", highlight=False)
+        return
+    done = 0
+    while found:
+        first, last = stretches(date.fromisoformat(each.session) for each in found)[0]
+        tell(run_range(RESTATED, first, last, only_superseded=True), first, last)
+        done += len(calendar.sessions(first, last))
+        # Sessions after these may have been made from what has just changed.
+        found = superseded_sessions(lake)
+        if any(date.fromisoformat(each.session) <= last for each in found):
+            raise RuntimeError(f"sessions up to {last} changed while they were built; run this again")
+    console.print(f"{done} sessions were built again, none is left behind", highlight=False)
 
 
 def recomputable(lake: Lake, first: date, last: date) -> list[tuple[date, date]]:
@@ -77,28 +116,37 @@ def recomputable(lake: Lake, first: date, last: date) -> list[tuple[date, date]]
 
     Raises `NothingToRecompute`, with the remedy, where there is none.
     """
-    stretches: list[tuple[date, date]] = []
-    for day in calendar.sessions(first, last):
-        if not all(lake.has(name, day.isoformat()) for name in NEEDED):
-            continue
-        if stretches and stretches[-1][1] == calendar.previous_session(day):
-            stretches[-1] = (stretches[-1][0], day)
-        else:
-            stretches.append((day, day))
-    if not stretches:
+    days = calendar.sessions(first, last)
+    found = stretches(day for day in days if all(lake.has(name, day.isoformat()) for name in NEEDED))
+    if not found:
         raise NothingToRecompute(
             f"no session between {first} and {last} has {', '.join(NEEDED)} in the lake; "
             f"fetch them first: flowlake backfill --from {first} --to {last}"
         )
-    return stretches
+    return found
 
 
-def run_range(job: str, first: date, last: date, *, keep_existing: bool) -> RunResult:
-    """Run `job` for the sessions `first` to `last` as one run in this process."""
+def stretches(days: Iterable[date]) -> list[tuple[date, date]]:
+    """First and last of each run of consecutive sessions among `days`, ascending."""
+    found: list[tuple[date, date]] = []
+    for day in sorted(set(days)):
+        if found and found[-1][1] == calendar.previous_session(day):
+            found[-1] = (found[-1][0], day)
+        else:
+            found.append((day, day))
+    return found
+
+
+def run_range(
+    job: str, first: date, last: date, *, keep_existing: bool = False, only_superseded: bool = False
+) -> RunResult:
+    """Run `job` for the sessions `first` to `last` as one run in this process; see `runs.run_sessions`."""
     from flowlake import runs
 
     with runs.instance(get_settings().data_dir) as instance:
-        return runs.run_sessions(instance, job, first, last, keep_existing=keep_existing)
+        return runs.run_sessions(
+            instance, job, first, last, keep_existing=keep_existing, only_superseded=only_superseded
+        )
 
 
 def tell(result: RunResult, first: date, last: date) -> None:

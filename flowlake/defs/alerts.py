@@ -5,7 +5,7 @@ the ledger, so a cursor only saves reading.
 """
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -61,15 +61,7 @@ _OTHER = "market data"
 )
 def alert_sensor(context: dg.SensorEvaluationContext, lake: LakeResource) -> dg.SensorResult:
     """Every 30 s: newly scored events of the session, intraday or end of day, become alerts and go out."""
-    settings = get_settings()
-    report = dispatching.dispatch(
-        lake.open(),
-        settings,
-        channels(settings, context.log.info),
-        market_clock().now,
-        seen=json.loads(context.cursor or "{}"),
-        budget_seconds=BUDGET_SECONDS,
-    )
+    report = _look(dispatching.dispatch, context, lake, seen=json.loads(context.cursor or "{}"))
     return dg.SensorResult(
         skip_reason=str(report),
         cursor=json.dumps(report.seen, sort_keys=True),
@@ -84,14 +76,7 @@ def alert_sensor(context: dg.SensorEvaluationContext, lake: LakeResource) -> dg.
 )
 def delivery_sensor(context: dg.SensorEvaluationContext, lake: LakeResource) -> dg.SensorResult:
     """Every 30 s: messages that a channel did not take are tried again, with back-off, also after a restart."""
-    settings = get_settings()
-    report = dispatching.redeliver(
-        lake.open(),
-        settings,
-        channels(settings, context.log.info),
-        market_clock().now,
-        budget_seconds=BUDGET_SECONDS,
-    )
+    report = _look(dispatching.redeliver, context, lake)
     return dg.SensorResult(skip_reason=str(report), asset_events=_written(None, report))
 
 
@@ -102,28 +87,33 @@ def delivery_sensor(context: dg.SensorEvaluationContext, lake: LakeResource) -> 
 )
 def notification_sensor(context: dg.SensorEvaluationContext, lake: LakeResource) -> dg.SensorResult:
     """Every minute: failed checks, failed runs and late snapshots, one message per broken feed, and its recovery."""
-    settings, store, clock = get_settings(), lake.open(), market_clock().now
+    settings = get_settings()
     since = datetime.fromtimestamp(float(context.cursor), UTC) if context.cursor else datetime.now(UTC) - _FIRST_LOOK
     repository = context.repository_def
     assert repository is not None, "a sensor is evaluated inside its code location"
     records = finished_runs(context.instance, since)
     faults, recoveries = read_runs(context.instance, records, repository.asset_graph, settings.alerts.dagster_url)
-    late, taken = read_snapshots(store, settings, clock())
-    report = dispatching.notify(
-        store,
-        settings,
-        channels(settings, context.log.info),
-        clock,
-        [*faults, *late],
-        [*recoveries, *taken],
-        budget_seconds=BUDGET_SECONDS,
-    )
+    late, taken = read_snapshots(lake.open(), settings, market_clock().now())
+    report = _look(dispatching.notify, context, lake, [*faults, *late], [*recoveries, *taken])
     newest = max((record.update_timestamp.timestamp() for record in records), default=since.timestamp())
     return dg.SensorResult(
         skip_reason=f"{len(records)} runs looked at; {report}",
         cursor=str(newest),
         asset_events=_written(NOTIFICATIONS if report.raised else None, report),
     )
+
+
+def _look(
+    act: Callable[..., dispatching.Report],
+    context: dg.SensorEvaluationContext,
+    lake: LakeResource,
+    *of: Any,
+    **more: Any,
+) -> dispatching.Report:
+    """Let `act` (of `flowlake.alerts.dispatch`) tell the channels what is due, within the time that a sensor has."""
+    settings = get_settings()
+    told = channels(settings, context.log.info)
+    return act(lake.open(), settings, told, market_clock().now, *of, budget_seconds=BUDGET_SECONDS, **more)
 
 
 def _written(main: Table | None, report: dispatching.Report) -> list[dg.AssetMaterialization]:

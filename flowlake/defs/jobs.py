@@ -1,4 +1,4 @@
-"""Jobs: the end of a day, its closing snapshot alone, its events again, and retention."""
+"""Jobs: the end of a day, its closing snapshot alone, its events again, what a correction asks for, and retention."""
 
 from datetime import UTC, datetime
 
@@ -6,7 +6,8 @@ import dagster as dg
 
 from flowlake import calendar
 from flowlake.defs.assets.market import corporate_actions, raw_option_snapshots, raw_stock_snapshots
-from flowlake.defs.checks.timeliness import timeliness_checks
+from flowlake.defs.checks.timeliness import snapshots_on_time_check, timeliness_checks
+from flowlake.defs.product import RESTATED_GROUPS
 from flowlake.defs.resources import LakeResource
 from flowlake.lake import apply_retention, plan_retention
 from flowlake.settings import get_settings
@@ -23,6 +24,12 @@ events = dg.define_asset_job(
     description="Detection and what follows from chains and baselines in the lake; nothing is fetched.",
 )
 
+restated = dg.define_asset_job(
+    "restated",
+    selection=dg.AssetSelection.groups(*RESTATED_GROUPS),
+    description="Everything of a session that is made from the lake: what later sessions need after a correction.",
+)
+
 closing_snapshot = dg.define_asset_job(
     "closing_snapshot",
     selection=dg.AssetSelection.assets(raw_stock_snapshots, corporate_actions, raw_option_snapshots),
@@ -34,6 +41,13 @@ timeliness = dg.define_asset_job(
     "timeliness",
     selection=dg.AssetSelection.checks(timeliness_checks),
     description="Whether the newest session is published in time and none is missing; builds nothing.",
+)
+
+
+snapshot_timeliness = dg.define_asset_job(
+    "snapshot_timeliness",
+    selection=dg.AssetSelection.checks(snapshots_on_time_check),
+    description="Whether the newest snapshot that is due was taken; builds nothing.",
 )
 
 

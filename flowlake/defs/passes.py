@@ -13,14 +13,14 @@ from flowlake.defs.session_asset import Frames, Step
 from flowlake.detect import baselines
 from flowlake.detect.intraday import volume_profile
 from flowlake.intraday import log
-from flowlake.intraday.plan import DueSnapshot, due_snapshots, names_due
+from flowlake.intraday.plan import DueSnapshot, due_snapshots, expiration_cuts, names_due
 from flowlake.intraday.universe import ACTIVITY_SESSIONS, build_universe
 from flowlake.lake import Lake
 from flowlake.lake.spool import Spool
 from flowlake.schemas import table
 from flowlake.schemas.intraday import SNAPSHOT_LOG
 from flowlake.schemas.market import RAW_OPTION_SNAPSHOTS, RAW_QUARANTINE, SNAPSHOT_COVERAGE
-from flowlake.sources.chains import Chunk
+from flowlake.sources.chains import PAGE_LIMIT, Chunk
 from flowlake.sources.polygon import BlockingPolygonClient
 
 _SPOOLED = {
@@ -156,6 +156,7 @@ def take(step: Step, check_origin: Callable[[Step, pl.DataFrame], pl.DataFrame])
             as_of=as_of,
             on_progress=step.progress("underlyings"),
             on_chunk=lambda chunk: _put_down(spool, chunk),
+            cuts=large_chains(step),
         )
         step.log.info(f"{snapshot.key} pass: {taken.stats.as_metadata()}")
         coverage = pl.concat([before["coverage"], taken.coverage])
@@ -181,6 +182,17 @@ def take(step: Step, check_origin: Callable[[Step, pl.DataFrame], pl.DataFrame])
             "intraday_quarantine": pl.concat([before["rejected"], taken.rejected]),
             "intraday_coverage": coverage,
         }
+
+
+def large_chains(step: Step) -> dict[str, list[date]]:
+    """Where to part the chains that had more than `split_pages` pages in the session before.
+
+    The pages of a chain follow one another, so that the largest alone would decide how long a pass takes.
+    """
+    before, most = calendar.previous_session(step.session), step.market.settings.intraday.split_pages * PAGE_LIMIT
+    if not most or not step.has("option_chains", before):
+        return {}
+    return expiration_cuts(step.lake.scan("option_chains", before.isoformat(), ["underlying", "expiration"]), most)
 
 
 def _tell(step: Step, **facts: Any) -> None:

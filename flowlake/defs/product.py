@@ -54,7 +54,8 @@ _FOLLOWERS: Final = frozenset(
 """Outputs that another output of their step asks for: `calibration_bins`, or `gamma_exposure_by_strike`.
 
 They look back at what their step made for earlier sessions, and Dagster 1.13 carries a request within a step along such
-a look-back: to sessions of the past. Features of the sessions after a corrected one are therefore left to a backfill.
+a look-back: to sessions of the past. Features of the sessions after a corrected one are therefore left to
+`flowlake backfill superseded`.
 """
 
 LONGEST_GAP: Final = timedelta(days=4, hours=4)
@@ -62,7 +63,10 @@ LONGEST_GAP: Final = timedelta(days=4, hours=4)
 
 _FRESHNESS: Final[Mapping[str, dg.FreshnessPolicy]] = {
     **dict.fromkeys(
-        ("raw_option_snapshots", "option_chains", "scored_events", "daily_report", "duckdb_catalog"),
+        (
+            *("raw_option_snapshots", "option_chains", "scored_events", "daily_report", "duckdb_catalog"),
+            *("intraday_option_snapshots", "intraday_chains", "intraday_scored_events", "intraday_catalog"),
+        ),
         dg.FreshnessPolicy.time_window(fail_window=LONGEST_GAP, warn_window=timedelta(days=3, hours=4)),
     ),
     # Filings are taken in on weekdays only; a weekend is two days and two nights.
@@ -70,7 +74,8 @@ _FRESHNESS: Final[Mapping[str, dg.FreshnessPolicy]] = {
         fail_window=timedelta(days=3, hours=12), warn_window=timedelta(days=2, hours=20)
     ),
 }
-"""How old the newest materialisation may be. The checks of `duckdb_catalog` know holidays and count sessions."""
+"""How old the newest materialisation may be, over any night and long weekend: Dagster's policies know no holidays and
+no early closes. The checks of `duckdb_catalog` and `intraday_catalog` do, and count sessions and snapshots."""
 
 _CADENCES = {"session": "end-of-day", "snapshot": "intraday", "none": "as-needed"}
 _SCHEMAS = {name: frozenset(declared.schema.names()) for name, declared in TABLES.items()}

@@ -1,6 +1,7 @@
 """Which rules a table's session is held to, how Dagster shows their outcomes, and how incidents are kept."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from datetime import date
 from typing import Any, Generic, TypeVar
 
@@ -49,6 +50,14 @@ _INCIDENTS: Mapping[str, tuple[str, ...]] = {
         "quarantine_share",
         "contract_known",
     ),
+    "intraday_option_snapshots": ("not_empty", "coverage", "quarantine_share"),
+    "intraday_chains": (
+        "not_empty",
+        "underlyings_present",
+        "volume_not_fallen",
+        "market_moves_on",
+        "quarantine_share",
+    ),
 }
 """Rules beyond the row invariants, by table."""
 
@@ -67,6 +76,8 @@ _INCIDENT_TEXTS = {
     "stale_copy": "the session is not a copy of the one before",
     "splits_announced": "what looks like a split is a known corporate action",
     "contract_known": "every contract id is in contracts",
+    "volume_not_fallen": "no volume is below that of a snapshot before",
+    "market_moves_on": "busy underlyings traded since the snapshot before",
 }
 
 _ANY_SESSION = date(2026, 1, 2)
@@ -132,12 +143,14 @@ _READS: Mapping[str, tuple[str, ...]] = {
     "raw_stock_snapshots": ("raw_stock_snapshots",),
     "raw_option_snapshots": ("raw_option_bars", "snapshot_coverage", "raw_quarantine"),
     "option_chains": ("option_chains", "corporate_actions", "chain_quarantine"),
+    "intraday_option_snapshots": ("intraday_coverage", "intraday_quarantine"),
+    "intraday_chains": ("intraday_chains", "intraday_coverage", "intraday_chain_quarantine"),
 }
-"""Tables whose partitions of this and the session before are read beside the table's own."""
+"""Tables whose partitions of this and the session (or snapshot) before are read beside the table's own."""
 
 
 def _files(snapshot: Snapshot, name: str, partition: str, day: date) -> tuple[object, ...]:
-    around = [partition, day.isoformat(), _before(day)]
+    around = [partition, day.isoformat(), _before(day), _snapshot_before(snapshot, name, partition) or partition]
     others = [path for other in _READS.get(name, ()) for path in snapshot.files(other, around)]
     numbered = snapshot.files("contracts") if name == "option_chains" else []
     return (name, partition, *snapshot.files(name, partition), *others, *numbered)
@@ -145,6 +158,13 @@ def _files(snapshot: Snapshot, name: str, partition: str, day: date) -> tuple[ob
 
 def _before(day: date) -> str:
     return calendar.previous_session(day).isoformat()
+
+
+def _snapshot_before(snapshot: Snapshot, name: str, partition: str) -> str | None:
+    """The newest earlier snapshot of the same session that table `name` has."""
+    if table(name).partitioning != "snapshot":
+        return None
+    return max((key for key in snapshot.partitions(name) if partition[:10] < key < partition), default=None)
 
 
 def _evaluated(snapshot: Snapshot, name: str, partition: str, day: date) -> list[Outcome]:
@@ -158,6 +178,7 @@ def _evaluated(snapshot: Snapshot, name: str, partition: str, day: date) -> list
         "option_chains": _chain_incidents,
     }.get(name)
     found += incidents_of(snapshot, day, rows) if incidents_of else []
+    found += _SNAPSHOT_INCIDENTS[name](snapshot, partition, rows) if name in _SNAPSHOT_INCIDENTS else []
     by_name = {outcome.name: outcome for outcome in found}
     return [by_name.get(rule) or _not_applicable(rule) for rule in rules(name)]
 
@@ -205,17 +226,52 @@ def _chain_incidents(snapshot: Snapshot, session: date, chains: pl.DataFrame) ->
     ]
 
 
+def _intraday_raw_incidents(snapshot: Snapshot, key: str, raw: pl.DataFrame) -> list[Outcome]:
+    market = get_settings().market
+    answered = incidents.coverage(snapshot.read("intraday_coverage", key), market.min_coverage)
+    return [
+        incidents.not_empty(raw),
+        # A snapshot with too few answers is kept as partial, and the next one asks again: it is told and stops nothing.
+        replace(answered, severity=Severity.WARN),
+        incidents.quarantine_share(raw.height, snapshot.read("intraday_quarantine", key), market.max_quarantine),
+    ]
+
+
+def _intraday_chain_incidents(snapshot: Snapshot, key: str, chains: pl.DataFrame) -> list[Outcome]:
+    market, name = get_settings().market, "intraday_chains"
+    before = _snapshot_before(snapshot, name, key)
+    earlier = snapshot.read(name, before, columns=["contract_id", "underlying", "volume"]) if before else None
+    answered = snapshot.read("intraday_coverage", key).filter(~pl.col("status").is_in(["failed", "not_entitled"]))
+    return [
+        *incidents.compare_snapshots(
+            chains, earlier, answered["underlying"].to_list(), min_coverage=market.min_coverage
+        ),
+        incidents.quarantine_share(
+            chains.height, snapshot.read("intraday_chain_quarantine", key), market.max_quarantine
+        ),
+    ]
+
+
+_SNAPSHOT_INCIDENTS: Mapping[str, Callable[[Snapshot, str, pl.DataFrame], list[Outcome]]] = {
+    "intraday_option_snapshots": _intraday_raw_incidents,
+    "intraday_chains": _intraday_chain_incidents,
+}
+"""Rules beyond the row invariants of tables by snapshot."""
+
+
 def _not_applicable(name: str) -> Outcome:
     return Outcome(name, True, Severity.WARN, 0, 0, "not applicable to this session: nothing to compare with")
 
 
-def table_checks(name: str, partitions: dg.PartitionsDefinition = SESSIONS) -> dg.AssetChecksDefinition:
+def table_checks(
+    name: str, partitions: dg.PartitionsDefinition = SESSIONS, *, record: bool = True
+) -> dg.AssetChecksDefinition:
     """The rules of table `name` as blocking checks of its asset: one scan a partition, an evaluation a rule.
 
     Rules about rows are one check (each evaluation costs Dagster more than the rule), a rule about the session as a
     whole is a check each. Only rules of severity ERROR stop what is downstream; warnings are shown and let the run go
-    on. What blocks is written to `data_incidents` at once, because nothing that would write it later will run.
-    Partition keys start with a date.
+    on. What blocks is written to `data_incidents` at once, because nothing that would write it later will run; `record`
+    is off for snapshots, whose log says why each was not taken. Partition keys start with a date.
     """
     bundled = {rule.name for rule in (*_declared(name), *invariants.INVARIANTS.get(name, ()))}
     texts = {ROW_RULES: f"every row is sound: {', '.join(sorted(bundled))}"}
@@ -230,7 +286,7 @@ def table_checks(name: str, partitions: dg.PartitionsDefinition = SESSIONS) -> d
         store = lake.open()
         for key in sorted(context.partition_keys):
             outcomes = outcomes_of(store, name, key)
-            if any(outcome.blocks for outcome in outcomes):
+            if record and any(outcome.blocks for outcome in outcomes):
                 record_incidents(
                     store, context.op_execution_context.run_id, date.fromisoformat(key[:10]), {name: outcomes}
                 )

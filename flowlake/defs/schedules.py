@@ -5,7 +5,7 @@ from datetime import datetime
 import dagster as dg
 
 from flowlake import calendar
-from flowlake.defs.jobs import closing_snapshot, end_of_day, retention, timeliness
+from flowlake.defs.jobs import closing_snapshot, end_of_day, retention, snapshot_timeliness, timeliness
 from flowlake.defs.session_asset import SKIP_EXISTING
 
 NEW_YORK = calendar.NEW_YORK.key
@@ -43,3 +43,10 @@ def retention_schedule() -> dg.RunRequest:
 def timeliness_schedule() -> dg.RunRequest:
     """10:05 on weekdays: whether the session before is published; a missed run makes no failure of its own."""
     return dg.RunRequest()
+
+
+@dg.schedule(job=snapshot_timeliness, cron_schedule="7,37 10-18 * * 1-5", execution_timezone=NEW_YORK)
+def snapshot_timeliness_schedule(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
+    """Every half-hour of a session: a pass that was never begun makes no failure of its own."""
+    day = _scheduled_day(context).date()
+    return dg.RunRequest() if calendar.is_session(day) else dg.SkipReason(f"{day} is not a trading session")

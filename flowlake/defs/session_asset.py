@@ -21,6 +21,8 @@ from flowlake.sources.errors import CircuitOpen, Retryable
 OWNERS = ["team:flowlake"]
 SKIP_EXISTING = "flowlake/skip_existing"
 """Run tag: sessions already in the lake are left as they are, so that an interrupted backfill goes on where it was."""
+ONLY_SUPERSEDED = "flowlake/only_superseded"
+"""Run tag: of sessions in the lake only those are built whose inputs changed since, asked when their turn comes."""
 
 PASSING_FAULTS = (Retryable, CircuitOpen)
 """Faults of the outside that the client's own retries did not outlast; the step is tried again later."""
@@ -288,10 +290,14 @@ def _build_sessions(
     """Build and commit the sessions `keys` in order; `tables` are written, those in `assets` are recorded."""
     main = assets[-1].name
     recorded: list[tuple[str, str, Facts]] = []
+    kept: list[str] = []
     try:
         for number, key in enumerate(keys, start=1):
             started = time.perf_counter()
             step = cadence.step(key, store, market, context.log, context.run_id)
+            if context.run.tags.get(ONLY_SUPERSEDED) == "true" and _is_up_to_date(store, assets, step):
+                kept.append(key)
+                continue
             with store.commit(context.run_id, exclusive=exclusive) as transaction:
                 frames = build(step)
                 if set(frames) != {table.name for table in tables}:
@@ -315,8 +321,20 @@ def _build_sessions(
         if cadence.retries_faults and isinstance(error, PASSING_FAULTS):
             raise dg.RetryRequested(max_retries=MAX_RETRIES, seconds_to_wait=RETRY_SECONDS) from error
         raise
+    if kept:
+        context.log.info(
+            f"{main}: what {len(kept)} of {len(keys)} sessions were made from did not change; they are kept"
+        )
     for name, key, facts in recorded:
         context.add_asset_metadata(facts, asset_key=name, partition_key=key)
+
+
+def _is_up_to_date(store: Lake, assets: Sequence[Table], step: Step) -> bool:
+    """Whether the inputs of the session are still those it was made from; the run itself may have changed them."""
+    # Reads the graph that this module helps to define.
+    from flowlake.defs.restated import is_up_to_date
+
+    return is_up_to_date(store, [table.name for table in assets], step.session)
 
 
 def _of_snapshot(step: Step, name: str, frame: pl.DataFrame) -> pl.DataFrame:

@@ -143,3 +143,21 @@ def names_due(universe: pl.DataFrame, snapshot: DueSnapshot) -> list[str]:
     minute = local.hour * 60 + local.minute
     due = pl.lit(True) if snapshot.closing else (pl.lit(minute) % pl.col("interval_minutes") == 0).fill_null(False)
     return universe.filter(due).sort("rank")["underlying"].to_list()
+
+
+def expiration_cuts(contracts: pl.LazyFrame, most: int) -> dict[str, list[date]]:
+    """Where to part chains of more than `most` contracts: the first expirations of the parts after the first, by name.
+
+    `contracts` holds underlying and expiration of a chain seen before. Parts hold up to `most` contracts of it, one
+    expiration at least; what has been listed since falls into one of them.
+    """
+    counts = contracts.group_by("underlying", "expiration").len()
+    large = counts.filter(pl.col("len").sum().over("underlying") > most).sort("underlying", "expiration").collect()
+    cuts: dict[str, list[date]] = {}
+    held: dict[str, int] = {}
+    for underlying, expiration, number in large.iter_rows():
+        if underlying in held and held[underlying] + number > most:
+            cuts.setdefault(underlying, []).append(expiration)
+            held[underlying] = 0
+        held[underlying] = held.get(underlying, 0) + number
+    return cuts

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 
@@ -20,7 +20,11 @@ KEPT_MANIFESTS = 16
 
 @dataclass(frozen=True)
 class FileEntry:
-    """One immutable Parquet file: a whole partition of a table."""
+    """One immutable Parquet file: a whole partition of a table.
+
+    `since` is the number of the manifest that first had this content, `read_at` that of the manifest which was the
+    newest when its making began: what it was made from is superseded where an input's `since` is above its `read_at`.
+    """
 
     path: str
     rows: int
@@ -28,6 +32,9 @@ class FileEntry:
     sha256: str
     fingerprint: str
     run_id: str
+    since: int = 0
+    # Built again to the same bytes, a file is the same file for everybody who reads it.
+    read_at: int = field(default=0, compare=False)
 
 
 @dataclass(frozen=True)
@@ -69,21 +76,35 @@ def paths_of(files: FileMap) -> set[str]:
     return {entry.path for partitions in files.values() for entry in partitions.values()}
 
 
-def with_changes(files: FileMap, changes: Mapping[tuple[str, str], FileEntry | None]) -> FileMap:
-    """`files` with partitions replaced, or removed where the change is None; identical content keeps its old file."""
+def with_changes(files: FileMap, changes: Mapping[tuple[str, str], FileEntry | None], number: int = 0) -> FileMap:
+    """`files` with partitions replaced, or removed where the change is None, by the manifest `number`.
+
+    Identical content keeps its old file, and notes that it was made again where others changed since it was last made.
+    """
     result = {table: dict(partitions) for table, partitions in files.items()}
     for (table, partition), entry in changes.items():
         partitions = result.setdefault(table, {})
+        old = partitions.get(partition)
         if entry is None:
             partitions.pop(partition, None)
-        elif not same_content(partitions.get(partition), entry):
-            partitions[partition] = entry
+        elif old is None or old.sha256 != entry.sha256:
+            partitions[partition] = replace(entry, since=number)
+        elif old.read_at < _newest_change(files, besides=old.since):
+            partitions[partition] = replace(old, read_at=max(old.read_at, entry.read_at))
     return {table: partitions for table, partitions in result.items() if partitions}
 
 
-def same_content(old: FileEntry | None, new: FileEntry) -> bool:
-    """Whether `old` already holds the bytes of `new`."""
-    return old is not None and old.sha256 == new.sha256
+def _newest_change(files: FileMap, besides: int) -> int:
+    """The newest `since` in `files` of another commit than `besides`."""
+    return max(
+        (each.since for partitions in files.values() for each in partitions.values() if each.since != besides),
+        default=0,
+    )
+
+
+def read_numbers(files: FileMap) -> dict[str, dict[str, int]]:
+    """From which manifest each partition was made, which equality of file maps leaves aside."""
+    return {table: {name: entry.read_at for name, entry in held.items()} for table, held in files.items()}
 
 
 def publish_partitions(

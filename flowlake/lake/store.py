@@ -23,10 +23,11 @@ from flowlake.lake.manifest import (
     ManifestStore,
     paths_of,
     publish_partitions,
+    read_numbers,
     with_changes,
 )
 from flowlake.lake.paths import LakePaths, check_partition, session_of
-from flowlake.schemas import TABLES
+from flowlake.schemas import SCHEMA_VERSION, TABLES
 from flowlake.schemas.base import Table
 
 _LOCK_TIMEOUT_SECONDS = 600.0
@@ -118,6 +119,7 @@ class Transaction:
         self.run_id = run_id
         self.number: int | None = None
         self._lake = lake
+        self._read_at = lake.manifest().number
         self._changes: dict[tuple[str, str], FileEntry | None] = {}
         self._staged: list[Path] = []
         self._expired: set[tuple[str, str]] = set()
@@ -181,14 +183,14 @@ class Transaction:
 
     def next_manifest(self, base: Manifest, now: datetime) -> Manifest:
         """The manifest this transaction makes of `base`, its catalog not yet decided."""
-        head = with_changes(base.head, self._changes)
+        head = with_changes(base.head, self._changes, base.number + 1)
         published = with_changes(base.published, dict.fromkeys(self._expired))
         for partitions, tables in self._publishes:
             published = publish_partitions(head, published, partitions, tables)
         dropped = base.referenced() - (paths_of(head) | paths_of(published))
         retired = {path: at for path, at in base.retired.items() if path not in self._forgotten}
         retired.update(dict.fromkeys(sorted(dropped), now))
-        return Manifest(base.number + 1, now, self.run_id, base.schema_version, head, published, base.catalog, retired)
+        return Manifest(base.number + 1, now, self.run_id, SCHEMA_VERSION, head, published, base.catalog, retired)
 
     @property
     def shows(self) -> bool:
@@ -216,6 +218,7 @@ class Transaction:
             sha256=written.sha256,
             fingerprint=table.fingerprint,
             run_id=self.run_id,
+            read_at=self._read_at,
         )
 
 
@@ -300,10 +303,10 @@ class Lake:
         both replace keep what committed last. With `exclusive` the lock is held from the start, for changes that
         depend on what was read (assigning contract ids).
         """
-        transaction = Transaction(self, run_id)
         with ExitStack() as stack:
             if exclusive:
                 stack.enter_context(self._locked())
+            transaction = Transaction(self, run_id)
             try:
                 yield transaction
                 if not exclusive:
@@ -362,8 +365,9 @@ class Lake:
         signature = catalog_signature(self.tables, self.paths.root)
         assert base.catalog is not None, "an opened lake has a catalog"
         rebuild = proposed.published != base.published or (transaction.shows and base.catalog.signature != signature)
+        made_again = read_numbers(proposed.head) != read_numbers(base.head)
         unchanged = proposed.head == base.head and proposed.retired == base.retired
-        if unchanged and not rebuild:
+        if unchanged and not made_again and not rebuild:
             transaction.number = base.number
             return
         transaction.check_staged()

@@ -45,6 +45,16 @@ VENDOR_POINTS: Final = 2.0
 """Typical difference of near-the-money volatilities, in points, beyond which the vendor solves another problem."""
 DEAD_CHAIN_CONTRACTS: Final = 200
 """A chain of this many contracts without any open interest is worth a look; small ones often have none."""
+FALLEN_ERROR: Final = 0.25
+"""Share of contracts with less volume than a snapshot before, from which the later one is not of a later moment."""
+FALLEN_WARN: Final = 0.02
+"""The same share from which somebody should look: cancelled trades take volume back, but rarely."""
+STANDING_WARN: Final = 0.9
+"""Share of busy underlyings without one more contract traded, from which the market, or the feed, stands still."""
+BUSY_VOLUME: Final = 1_000
+"""Contracts by the earlier snapshot from which an underlying should have traded again by the next."""
+BUSY_MIN: Final = 5
+"""Busy underlyings needed to tell a standing feed from chance."""
 SPLIT_FACTORS: Final = (2, 3, 4, 5, 6, 7, 8, 10, 12, 15, 20, 25, 30, 40, 50, 100)
 """New shares per old share of usual splits; reverse splits are their inverses. 3:2 is left out: stocks that move by a
 third are far commoner than 3:2 splits, and open interest still gives those away."""
@@ -464,6 +474,72 @@ def compare_sessions(
         outcomes.append(open_interest_refreshed(current, previous))
         outcomes.append(unannounced_splits(current, previous, actions, session))
     return outcomes
+
+
+def compare_snapshots(
+    current: pl.DataFrame,
+    earlier: pl.DataFrame | None,
+    answered: Collection[str],
+    *,
+    min_coverage: float,
+) -> list[Outcome]:
+    """Every incident that can be told from `current` (chains of a snapshot) and `earlier`, one of the same session.
+
+    `answered` underlyings are those that this pass was answered for: a name whose turn it is not is not missing.
+    """
+    outcomes = [not_empty(current)]
+    if earlier is None:
+        return outcomes
+    before = earlier.filter(pl.col("underlying").is_in(list(answered)))
+    return [
+        *outcomes,
+        missing_underlyings(current, before["underlying"].unique().to_list(), min_coverage),
+        volume_not_fallen(current, before),
+        market_moves_on(current, before),
+    ]
+
+
+def volume_not_fallen(current: pl.DataFrame, earlier: pl.DataFrame) -> Outcome:
+    """Whether volume, which counts up through a session, is nowhere below that of the `earlier` snapshot.
+
+    ERROR from `FALLEN_ERROR` of the contracts traded by then on (the snapshot is of another moment than it says),
+    WARN from `FALLEN_WARN`.
+    """
+    before = earlier.filter(pl.col("volume") > 0).select("contract_id", before="volume")
+    both = current.select("contract_id", "underlying", "contract", "volume").join(before, on="contract_id")
+    fallen = both.filter(pl.col("volume") < pl.col("before"))
+    share = fallen.height / both.height if both.height else 0.0
+    return Outcome(
+        "volume_not_fallen",
+        passed=share < FALLEN_WARN,
+        severity=Severity.ERROR if share >= FALLEN_ERROR else Severity.WARN,
+        violations=fallen.height,
+        rows=both.height,
+        description=f"volume counts up through the session; {share:.1%} of {both.height:,} contracts have less than at "
+        f"the snapshot before (another moment from {FALLEN_ERROR:.0%} on)",
+        sample=tuple(fallen.sort("contract").select("contract", "before", "volume").head(5).to_dicts()),
+    )
+
+
+def market_moves_on(current: pl.DataFrame, earlier: pl.DataFrame) -> Outcome:
+    """Whether busy underlyings traded since the `earlier` snapshot (WARN: a halt of the market looks the same)."""
+    traded = [
+        frame.group_by("underlying").agg(pl.col("volume").sum().alias(name))
+        for frame, name in ((earlier, "before"), (current, "now"))
+    ]
+    busy = traded[0].filter(pl.col("before") >= BUSY_VOLUME).join(traded[1], on="underlying")
+    standing = busy.filter(pl.col("now") == pl.col("before")).sort("underlying")
+    share = standing.height / busy.height if busy.height else 0.0
+    return Outcome(
+        "market_moves_on",
+        passed=share < STANDING_WARN or busy.height < BUSY_MIN,
+        severity=Severity.WARN,
+        violations=standing.height,
+        rows=busy.height,
+        description=f"busy underlyings trade between snapshots; {share:.1%} of {busy.height:,} did not "
+        f"(the feed or the market stands still from {STANDING_WARN:.0%} on)",
+        sample=tuple(standing.head(5).to_dicts()),
+    )
 
 
 def _largest(counts: pl.DataFrame, by: str) -> tuple[dict[str, object], ...]:

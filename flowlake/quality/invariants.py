@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import polars as pl
 
@@ -384,6 +384,22 @@ INVARIANTS: dict[str, tuple[Invariant, ...]] = {
     ),
 }
 """What each table's meaning demands, beyond what its declaration says."""
+
+WITHIN_SESSION: Final = {
+    "intraday_option_snapshots": "raw_option_snapshots",
+    "intraday_chains": "option_chains",
+    "intraday_calibration_bins": "calibration_bins",
+    "intraday_ticker_statistics": "ticker_statistics",
+    "intraday_anomalies_volume": "anomalies_volume",
+    "intraday_anomalies_multi_strike": "anomalies_multi_strike",
+    "intraday_anomalies_low_volume": "anomalies_low_volume",
+    "intraday_day_over_day": "anomalies_day_over_day",
+    "intraday_scored_events": "scored_events",
+    "intraday_flow_features": "options_flow_features",
+}
+"""Tables by snapshot whose rows mean what those of a table by session mean, and are held to the same rules."""
+
+INVARIANTS |= {within: INVARIANTS[at_the_close] for within, at_the_close in WITHIN_SESSION.items()}
 
 
 def declared(table: Table, session: date | None = None) -> tuple[Invariant, ...]:

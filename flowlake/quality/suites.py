@@ -497,10 +497,12 @@ def _validated(
     """The results of Great Expectations, in declared order."""
     import logging
 
+    logging.getLogger("great_expectations").setLevel(logging.ERROR)
     import great_expectations as gx
     import great_expectations.expectations as classes
 
-    logging.getLogger("great_expectations").setLevel(logging.ERROR)
+    # Gives itself a level of its own when it is imported, to tell of temporary directories.
+    logging.getLogger("great_expectations.data_context.types.base").setLevel(logging.ERROR)
     context = gx.get_context(mode="ephemeral")
     context.variables.progress_bars = {"globally": False}  # pyright: ignore[reportAttributeAccessIssue]
     asset = context.data_sources.add_pandas(name).add_dataframe_asset(batch)

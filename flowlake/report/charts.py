@@ -50,7 +50,7 @@ def factor_bars(factors: Sequence[Factor]) -> Markup:
             f'y="{y + 14}">{factor.contribution:+.2f}</text></g>'
         )
     reasons = "; ".join(f"{factor.name.replace('_', ' ')} {factor.contribution:+.2f}" for factor in shown)
-    return _svg("factors", _WIDTH, top + row * len(shown) + 4, "What the score is made of", reasons, parts)
+    return svg("factors", _WIDTH, top + row * len(shown) + 4, "What the score is made of", reasons, parts)
 
 
 def chain_picture(chain: pl.DataFrame, spot: float | None, marked: set[str]) -> Markup:
@@ -82,7 +82,7 @@ def chain_picture(chain: pl.DataFrame, spot: float | None, marked: set[str]) -> 
     title = "Volume (filled) against open interest (outlined) by strike and expiration"
     traded = window.filter(pl.col("volume") > 0).sort("volume", descending=True).head(3)
     busiest = "; ".join(f"{row['contract']} traded {row['volume']:,}" for row in traded.iter_rows(named=True))
-    return _svg("chain", _WIDE, height, title, f"Busiest: {busiest}" if busiest else "Nothing traded", parts)
+    return svg("chain", _WIDE, height, title, f"Busiest: {busiest}" if busiest else "Nothing traded", parts)
 
 
 def surface_picture(surface: pl.DataFrame) -> Markup:
@@ -124,7 +124,7 @@ def surface_picture(surface: pl.DataFrame) -> Markup:
     known = surface.filter(pl.col("atm_volatility").is_not_null())
     levels = "; ".join(f"{t} days {v:.1%}" for t, v in known.select("tenor_days", "atm_volatility").iter_rows())
     title = "Implied volatility by tenor: at the money, 25-delta put and call"
-    return _svg("smile", _WIDE, height, title, f"At the money: {levels}", parts)
+    return svg("smile", _WIDE, height, title, f"At the money: {levels}", parts)
 
 
 def _busy_window(chain: pl.DataFrame, spot: float | None, marked: set[str]) -> pl.DataFrame:
@@ -189,7 +189,7 @@ def _strike_axis(strikes: list[float], at: dict[float, float], y: float, spot: f
     return parts
 
 
-def _svg(kind: str, width: float, height: float, title: str, description: str, parts: Sequence[str]) -> Markup:
+def svg(kind: str, width: float, height: float, title: str, description: str, parts: Sequence[str]) -> Markup:
     """A picture with what a screen reader says instead of it."""
     head = f'<svg class="{kind}" viewBox="0 0 {width:g} {height:g}" role="img" aria-label="{escape(title)}">'
     said = f"<title>{escape(title)}</title><desc>{escape(description)}</desc>"
@@ -271,7 +271,7 @@ def heat_map(
         said = f"<title>{escape(line_name)}</title>"
         parts.append(f'<line class="spot" x1="{x:.1f}" x2="{x:.1f}" y1="0" y2="{base}">{said}</line>')
     parts += _legend(legend, base + 26)
-    return _svg("heat", _WIDE, base + 48, title, description, parts)
+    return svg("heat", _WIDE, base + 48, title, description, parts)
 
 
 def _heat_cell(cell: Cell, width: float) -> str:
@@ -364,7 +364,7 @@ def time_panels(
     for number, panel in enumerate(shown):
         parts += _panel(panel, axis, top + _PANEL * number)
     parts += axis.ticks(height - 6)
-    return _svg("panels", _WIDE, height, title, description, parts)
+    return svg("panels", _WIDE, height, title, description, parts)
 
 
 @dataclass(frozen=True)
@@ -537,7 +537,7 @@ def interval_chart(
     for at, row in enumerate(rows):
         parts += _interval(row, step * at + step / 2, x, right)
     said = "; ".join(f"{row.name}: {write(row.value)}, {row.note}" for row in rows if row.value is not None)
-    return _svg("intervals", _NARROW, base + 24, title, said, parts)
+    return svg("intervals", _NARROW, base + 24, title, said, parts)
 
 
 def _interval(row: Interval, y: float, x: Callable[[float], float], right: float) -> list[str]:

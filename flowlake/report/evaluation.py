@@ -10,6 +10,7 @@ import polars as pl
 from markupsafe import Markup, escape
 
 from flowlake.evaluate import summary
+from flowlake.report.charts import svg
 from flowlake.report.html import About, render
 
 _WIDTH, _HEIGHT = 720, 300
@@ -127,8 +128,7 @@ def curves(
     xs = [math.log10(x) if log_x else x for line in lines for x, _ in line.points]
     ys = [y for line in lines for y in (*(y for _, y in line.points), *(high for _, high in line.band))]
     plot = _Plot(min(xs), max(*xs, min(xs) + 1e-9), max(*ys, 1e-9), log_x)
-    parts = [f'<svg class="curves" viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img"><title>{escape(y_name)}</title>']
-    parts += _axes(plot, x_name, y_name, ticks)
+    parts = _axes(plot, x_name, y_name, ticks)
     for number, line in enumerate(lines):
         if line.band:
             upper = [(x, high) for (x, _), (_, high) in zip(line.points, line.band, strict=True)]
@@ -138,7 +138,14 @@ def curves(
         title = f"<title>{escape(line.name)}</title>"
         parts.append(f'<polyline class="{kind}" points="{plot.path(line.points)}">{title}</polyline>')
     parts += _names([(plot.up(line.points[-1][1]), line.name, line.marked) for line in lines])
-    return Markup("".join([*parts, "</svg>"]))
+    said = "; ".join(_said(line) for line in lines)
+    return svg("curves", _WIDTH, _HEIGHT, f"{y_name} over {x_name}", said, parts)
+
+
+def _said(line: Line) -> str:
+    """A curve in words: its ends."""
+    (x, y), (last_x, last_y) = line.points[0], line.points[-1]
+    return f"{line.name.replace('_', ' ').replace('*', '')}: {y:.2g} at {x:,.3g}, {last_y:.2g} at {last_x:,.3g}"
 
 
 def _axes(plot: _Plot, x_name: str, y_name: str, ticks: Sequence[float]) -> list[str]:

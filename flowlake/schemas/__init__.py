@@ -17,8 +17,8 @@ from flowlake.schemas import (
 )
 from flowlake.schemas.base import UTC_TIME, Column, SchemaMismatch, Table
 
-SCHEMA_VERSION = 1
-"""Raised when a table changes incompatibly; a lake written by a newer version is refused."""
+SCHEMA_VERSION = 2
+"""Raised when a table or the manifest changes incompatibly; a lake written by a newer version is refused."""
 
 _MODULES = (market, options, detection, insiders, monitor, alerts, intraday, quality, lifecycle, features, evaluation)
 

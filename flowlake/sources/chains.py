@@ -39,6 +39,7 @@ from flowlake.sources.parse import Page, decode_page, to_frame
 from flowlake.sources.transport import Transport
 
 PAGE_LIMIT = 250
+_PARAMS = {"limit": str(PAGE_LIMIT), "order": "asc", "sort": "ticker"}
 BATCH_ROWS = 8_192
 BATCH_SECONDS = 2.0
 """A batch of chains is turned into a frame, and handed on, at so many rows or after so long."""
@@ -138,6 +139,10 @@ OnChunk = Callable[[Chunk], None]
 """Called as chains arrive, a few thousand rows at a time, so that a pass can put down what it has."""
 
 
+_WORST_FIRST = ("failed", "not_entitled", "not_found", "complete", "empty")
+"""What a chain read in parts is: half of one would look like a chain in which volume vanished."""
+
+
 @dataclass
 class _KeptPage:
     page: Page
@@ -160,9 +165,25 @@ class _Chain:
     origin: str = ""
     status: str = ""
     error: str | None = None
+    whole: _Chain | None = None
+    parts: list[_Chain] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.restart()
+
+    def split(self, urls: Sequence[httpx.URL]) -> list[_Chain]:
+        """The chain as parts that are read by themselves and end together."""
+        self.parts = [_Chain(self.underlying, url, whole=self) for url in urls]
+        return self.parts
+
+    def join(self) -> None:
+        """Take over what the parts are, all of which have ended: as good as the worst of them."""
+        self.status = min((part.status for part in self.parts), key=_WORST_FIRST.index)
+        self.error = next((part.error for part in self.parts if part.status == self.status), None)
+        self.attempts = sum(part.attempts for part in self.parts)
+        self.origin = max(part.origin for part in self.parts)
+        self.pages = [page for part in self.parts for page in part.pages]
+        self.parts = []
 
     def restart(self) -> None:
         """Forget everything read so far."""
@@ -206,23 +227,32 @@ class ChainReader:
         self._on_chunk: OnChunk | None = None
 
     async def read(
-        self, underlyings: Sequence[str], on_progress: OnProgress | None = None, on_chunk: OnChunk | None = None
+        self,
+        underlyings: Sequence[str],
+        on_progress: OnProgress | None = None,
+        on_chunk: OnChunk | None = None,
+        cuts: Mapping[str, Sequence[date]] | None = None,
     ) -> ChainPass:
         """Read the chains of `underlyings`, begun in the order given; `on_chunk` gets those that are final meanwhile.
 
-        A chain that cannot be had is reported in the coverage. Raises `AuthError` for a refused key, `NotEntitled`
-        where the plan serves no chain at all, and the last error where the server could not be reached for any.
+        A chain in `cuts` is read in parts, side by side: each part begins with an expiration given there. A chain that
+        cannot be had is reported in the coverage. Raises `AuthError` for a refused key, `NotEntitled` where the plan
+        serves no chain at all, and the last error where the server could not be reached for any.
         """
         transport = self._transport
         started = transport.timing.monotonic()
         before = transport.stats.totals()
         names = list(dict.fromkeys(underlyings))
         self._on_chunk = on_chunk
-        params = {"limit": str(PAGE_LIMIT), "order": "asc", "sort": "ticker"}
         pending: deque[_Chain] = deque()
         for name in names:
             try:
-                pending.append(_Chain(name, transport.url(chain_path(name), params)))
+                urls = [
+                    transport.url(chain_path(name), _PARAMS | span)
+                    for span in _spans(sorted((cuts or {}).get(name, ())))
+                ]
+                chain = _Chain(name, urls[0])
+                pending.extend(chain.split(urls) if len(urls) > 1 else [chain])
             except ValueError as error:
                 self._end(_Chain(name, transport.base_url, error=str(error)), "failed", len(names), on_progress)
         for _ in range(self._settings.chain_rounds):
@@ -338,6 +368,12 @@ class ChainReader:
 
     def _end(self, chain: _Chain, status: str, total: int, on_progress: OnProgress | None) -> None:
         chain.status = status
+        if chain.whole is not None:
+            if not all(part.status for part in chain.whole.parts):
+                return
+            chain = chain.whole
+            chain.join()
+            status = chain.status
         if status == "failed":
             # Half a chain is worse than none: it would look like a chain in which volume vanished.
             chain.restart()
@@ -449,6 +485,16 @@ class ChainReader:
             for chain in chains
         ]
         return SNAPSHOT_COVERAGE.conform(pl.DataFrame(rows, schema=SNAPSHOT_COVERAGE.schema))
+
+
+def _spans(cuts: Sequence[date]) -> list[dict[str, str]]:
+    """Filters that part a chain at `cuts` (ascending): whatever expires when is in exactly one part."""
+    first, last = [None, *cuts], [*cuts, None]
+    return [
+        ({"expiration_date.gte": begin.isoformat()} if begin else {})
+        | ({"expiration_date.lt": end.isoformat()} if end else {})
+        for begin, end in zip(first, last, strict=True)
+    ]
 
 
 def _newest_of_each(frame: pl.DataFrame) -> pl.DataFrame:

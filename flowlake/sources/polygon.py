@@ -157,16 +157,18 @@ class PolygonClient:
         as_of: datetime | None = None,
         on_progress: OnProgress | None = None,
         on_chunk: OnChunk | None = None,
+        cuts: Mapping[str, Sequence[date]] | None = None,
     ) -> ChainPass:
         """Option chains of `underlyings` in `session`, begun in the order given; `on_chunk` gets what is final so far.
 
+        Chains named in `cuts` are asked for in parts, side by side, each part beginning with an expiration given there.
         An underlying that cannot be had is retried, then reported in the coverage. Raises `AuthError` for a refused
         key, `NotEntitled` where the plan serves none of the chains, `Unreachable` where nothing could be reached,
         `SnapshotGone` for a session that is no longer (or not yet) to be seen.
         """
         moment = self._begin(session, as_of, snapshot=True)
         reader = ChainReader(self._transport, self._settings, session, moment)
-        return await reader.read(underlyings, on_progress, on_chunk)
+        return await reader.read(underlyings, on_progress, on_chunk, cuts)
 
     async def fetch_stocks(self, session: date, *, as_of: datetime | None = None) -> pl.DataFrame:
         """Snapshot of every stock in `session`: RAW_STOCK_SNAPSHOTS. Raises as `fetch_chains`."""
@@ -498,10 +500,13 @@ class BlockingPolygonClient:
         as_of: datetime | None = None,
         on_progress: OnProgress | None = None,
         on_chunk: OnChunk | None = None,
+        cuts: Mapping[str, Sequence[date]] | None = None,
     ) -> ChainPass:
         """See `PolygonClient.fetch_chains`."""
         return self._runner.run(
-            self._client.fetch_chains(session, underlyings, as_of=as_of, on_progress=on_progress, on_chunk=on_chunk)
+            self._client.fetch_chains(
+                session, underlyings, as_of=as_of, on_progress=on_progress, on_chunk=on_chunk, cuts=cuts
+            )
         )
 
     def fetch_stocks(self, session: date, *, as_of: datetime | None = None) -> pl.DataFrame:

@@ -12,7 +12,7 @@ import pytest
 
 from flowlake import calendar
 from flowlake.definitions import defs
-from flowlake.defs.partitions import SESSIONS
+from flowlake.defs.partitions import SESSIONS, snapshot_partitions
 from flowlake.defs.schedules import closing_snapshot_schedule, end_of_day_schedule
 from flowlake.defs.session_asset import SKIP_EXISTING
 from flowlake.schemas import TABLES
@@ -136,6 +136,28 @@ def test_partitions_are_sessions_and_nothing_else():
 
 def test_todays_partition_exists_before_midnight():
     assert "2026-07-31" in SESSIONS.get_partition_keys(current_time=datetime(2026, 7, 31, 21, tzinfo=UTC))
+
+
+@pytest.mark.parametrize("every_minutes", calendar.SNAPSHOT_MINUTES)
+def test_snapshot_partitions_are_the_exchanges_hours_across_a_holiday_and_an_early_close(every_minutes: int):
+    partitions = snapshot_partitions(date(2026, 11, 25), every_minutes, last_year=2026)
+    keys = partitions.get_partition_keys(current_time=datetime(2026, 12, 1, 12, tzinfo=UTC))
+    by_day = {day: [key[11:] for key in keys if key.startswith(day)] for day in sorted({key[:10] for key in keys})}
+    thanksgiving, early, monday = "2026-11-26", "2026-11-27", "2026-11-30"
+    assert thanksgiving not in by_day
+    assert (by_day[early][-1], by_day[monday][-1]) == ("13:00", "16:00")
+    for day in ("2026-11-25", early, monday):
+        times = calendar.snapshot_times(date.fromisoformat(day), every_minutes)
+        assert [f"{day}-{clock}" for clock in by_day[day]] == [calendar.snapshot_key(at) for at in times]
+
+
+def test_snapshot_partitions_of_a_whole_year_are_the_calendars():
+    keys = snapshot_partitions(date(2026, 1, 2), 30, last_year=2026).get_partition_keys(
+        current_time=datetime(2027, 1, 1, 4, tzinfo=UTC)
+    )
+    days = calendar.sessions(date(2026, 1, 2), date(2026, 12, 31))
+    expected = [calendar.snapshot_key(at) for day in days for at in calendar.snapshot_times(day, 30)]
+    assert [key for key in keys if key < "2027"] == expected
 
 
 def test_a_baseline_looks_back_over_sessions_across_a_holiday():

@@ -12,6 +12,7 @@ import pytest
 
 from flowlake import calendar
 from flowlake.definitions import defs
+from flowlake.defs import passes
 from flowlake.defs.intraday import snapshot_sensor
 from flowlake.defs.passes import session_log
 from flowlake.defs.resources import resources
@@ -219,6 +220,22 @@ def test_a_pass_that_follows_a_crash_fetches_only_what_is_missing(
     assert lake.digests()["intraday_chains"][key] == resumed
 
 
+def test_chains_asked_for_in_parts_give_the_same_snapshot(
+    lake: Lake, market_server: SandboxServer, small_underlyings: str, settings_of_day: pytest.MonkeyPatch
+):
+    key, tables = f"{SESSION}-10:45", ("intraday_option_snapshots", "intraday_chains", "intraday_scored_events")
+    whole = {name: lake.digests()[name][key] for name in tables}
+    settings_of_day.setattr(passes, "PAGE_LIMIT", 20)
+    settings_of_day.setenv("FLOWLAKE_INTRADAY__SPLIT_PAGES", "1")
+    set_clock(settings_of_day, at("10:45") + DELAY)
+    before = market_server.request_count
+    with dg.DagsterInstance.ephemeral() as instance:
+        assert take(instance, key, keep=False).success
+    new = [seen.path for seen in market_server.requests[before - market_server.request_count :]]
+    assert any(new.count(f"/v3/snapshot/options/{name}") > 1 for name in small_underlyings.split(","))
+    assert {name: lake.digests()[name][key] for name in tables} == whole
+
+
 def test_why_a_pass_failed_is_in_the_log(lake: Lake, settings_of_day: pytest.MonkeyPatch):
     key = f"{SESSION}-11:15"
     settings_of_day.setenv("FLOWLAKE_API__BASE_URL", "http://127.0.0.1:9")
@@ -229,6 +246,43 @@ def test_why_a_pass_failed_is_in_the_log(lake: Lake, settings_of_day: pytest.Mon
     row = session_log(lake, SESSION).filter(pl.col("partition") == key).row(0, named=True)
     assert row["status"] == "failed"
     assert "cannot connect" in row["reason"]
+
+
+def test_a_snapshot_of_another_moment_is_blocked_before_analysts_see_it_and_the_log_says_why(
+    lake: Lake, settings_of_day: pytest.MonkeyPatch
+):
+    key, before = f"{SESSION}-11:45", f"{SESSION}-11:30"
+    ahead = lake.read("intraday_chains", f"{SESSION}-10:45").with_columns(
+        pl.col("volume") + 1_000_000, snapshot=pl.lit(at("11:30")), last_session=pl.lit(SESSION)
+    )
+    with lake.commit("ahead") as transaction:
+        transaction.replace("intraday_chains", before, ahead)
+    set_clock(settings_of_day, at("11:45") + DELAY)
+    with dg.DagsterInstance.ephemeral() as instance:
+        assert not take(instance, key).success
+        with lake.commit("ahead") as transaction:
+            transaction.remove("intraday_chains", before)
+        row = session_log(lake, SESSION).filter(pl.col("partition") == key).row(0, named=True)
+        assert row["status"] == "failed"
+        assert "volume_not_fallen" in row["reason"]
+        assert not lake.has("intraday_scored_events", key)
+        assert not lake.published().has("intraday_chains", key)
+        assert (
+            not lake.has("data_incidents", str(SESSION))
+            or lake.read("data_incidents", str(SESSION)).filter(pl.col("table") == "intraday_chains").is_empty()
+        ), "the log of snapshots keeps it"
+        assert take(instance, key).success, "the next attempt finds nothing wrong"
+
+
+def test_what_is_late_within_the_session_is_told_by_its_check(lake: Lake, settings_of_day: pytest.MonkeyPatch):
+    def late(clock: str) -> tuple[bool, int]:
+        set_clock(settings_of_day, at(clock) + DELAY + timedelta(minutes=15))
+        job = defs.resolve_job_def("snapshot_timeliness").execute_in_process()
+        (evaluation,) = job.get_asset_check_evaluations()
+        return evaluation.passed, evaluation.metadata["snapshots behind"].value  # pyright: ignore[reportReturnType]
+
+    assert late("10:45") == (True, 0)
+    assert late("12:15") == (False, 2)
 
 
 def test_a_snapshot_cannot_be_taken_before_it_can_be_seen(settings_of_day: pytest.MonkeyPatch):

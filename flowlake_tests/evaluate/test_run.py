@@ -12,6 +12,7 @@ from flowlake.evaluate import Options, plan, replay, runner, summary
 from flowlake.evaluate.hosts import Hosts, eligible
 from flowlake.evaluate.rivals import RULES
 from flowlake.report.evaluation import render_evaluation
+from flowlake_tests.report.browsing import audit, chromium, opening
 
 SMALL = Options(seed=1, warmup=10, sizes=plan.Sizes(informed=10, quiet=6, camouflage=2, decoys=14, dose=8))
 
@@ -107,3 +108,9 @@ def test_report_and_markdown_show_every_section_and_say_what_is_simulated(result
     assert "(simulated)" in page
     assert page.count("<script") == 1, "the page's own script and no other"
     assert "://" not in page, "nothing is fetched from anywhere"
+
+
+@pytest.mark.parametrize("origin", ["simulated", "vendor"])
+def test_the_report_passes_the_audit_of_every_page(results: runner.Results, origin: str, tmp_path: Path):
+    with chromium() as browser, opening(browser, tmp_path) as open_page:
+        assert audit(render_evaluation(results, origin), open_page) == []

@@ -11,7 +11,15 @@ from hypothesis import given, settings
 
 from flowlake import calendar
 from flowlake.intraday import log
-from flowlake.intraday.plan import DueSnapshot, decide, due_snapshots, names_due, snapshot_of, unexplained
+from flowlake.intraday.plan import (
+    DueSnapshot,
+    decide,
+    due_snapshots,
+    expiration_cuts,
+    names_due,
+    snapshot_of,
+    unexplained,
+)
 from flowlake.schemas.intraday import SNAPSHOT_LOG, UNIVERSE
 from flowlake.settings import IntradaySettings
 from flowlake_tests.factories import frame
@@ -169,3 +177,20 @@ def test_what_is_noted_later_keeps_what_was_noted_before():
     row = second.row(0, named=True)
     assert (row["status"], row["attempts"], row["asked"], row["answered"]) == ("taken", 1, 7, 7)
     assert second.height == 1
+
+
+def listed(underlying: str, *contracts: int) -> pl.DataFrame:
+    """So many contracts in each of the months from January on."""
+    dates = [date(2026, month, 16) for month, number in enumerate(contracts, start=1) for _ in range(number)]
+    return pl.DataFrame({"underlying": [underlying] * len(dates), "expiration": dates})
+
+
+def test_large_chains_are_parted_between_expirations_into_parts_of_the_size_allowed():
+    chains = pl.concat([listed("SPX", 60, 40, 30, 80, 10), listed("F", 50, 50)])
+    assert expiration_cuts(chains.lazy(), 100) == {"SPX": [date(2026, 3, 16), date(2026, 4, 16)]}
+
+
+def test_an_expiration_is_never_parted_and_no_part_is_empty():
+    assert expiration_cuts(listed("SPX", 500, 500).lazy(), 100) == {"SPX": [date(2026, 2, 16)]}
+    assert expiration_cuts(listed("SPX", 500).lazy(), 100) == {}
+    assert expiration_cuts(listed("SPX").lazy(), 100) == {}

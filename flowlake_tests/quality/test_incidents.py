@@ -227,3 +227,49 @@ def test_a_vendor_that_solves_another_problem_is_a_warning(difference: float, ag
 
 def test_without_quotes_there_is_nothing_to_agree_on():
     assert incidents.vendor_agreement(_priced(0.3).with_columns(price_source=pl.lit("last"))).passed
+
+
+# --- snapshots of one session ----------------------------------------------------------------------------------------
+
+
+def snapshot(*volumes: int, underlying: str = "AAA") -> pl.DataFrame:
+    return pl.DataFrame(
+        {
+            "contract_id": range(len(volumes)),
+            "underlying": [underlying] * len(volumes),
+            "contract": [f"{underlying}{number}" for number in range(len(volumes))],
+            "volume": volumes,
+        }
+    )
+
+
+def test_volume_counts_up_through_a_session():
+    earlier = snapshot(*range(1, 101))
+    assert incidents.volume_not_fallen(snapshot(*range(1, 102)), earlier).passed
+    one_cancelled = snapshot(*range(1, 100), 5)
+    assert incidents.volume_not_fallen(one_cancelled, earlier).passed, "trades are cancelled, now and then"
+    many = incidents.volume_not_fallen(snapshot(*range(100)), earlier)
+    assert (many.passed, many.severity, many.violations, many.rows) == (False, Severity.ERROR, 100, 100)
+    assert many.sample[0] == {"contract": "AAA0", "before": 1, "volume": 0}
+    few = incidents.volume_not_fallen(snapshot(*[0] * 5, *range(6, 101)), earlier)
+    assert (few.passed, few.severity) == (False, Severity.WARN)
+
+
+def test_a_feed_that_stands_still_is_told_and_stops_nothing():
+    earlier = pl.concat([snapshot(2_000, 10, underlying=f"U{number}") for number in range(6)])
+    standing = incidents.market_moves_on(earlier, earlier)
+    assert (standing.passed, standing.severity, standing.violations) == (False, Severity.WARN, 6)
+    moved = earlier.with_columns(pl.when(pl.col("underlying") == "U1").then(pl.col("volume") + 1).otherwise("volume"))
+    assert incidents.market_moves_on(moved, earlier).passed
+    assert incidents.market_moves_on(earlier.head(4), earlier.head(4)).passed, "two busy names may both be quiet"
+
+
+def test_only_underlyings_that_were_asked_for_are_missed_in_a_snapshot():
+    earlier = pl.concat([snapshot(1, underlying="AAA"), snapshot(1, underlying="BBB")])
+    outcomes = incidents.compare_snapshots(snapshot(2), earlier, ["AAA"], min_coverage=0.9)
+    assert [outcome.name for outcome in outcomes if not outcome.passed] == []
+    outcomes = incidents.compare_snapshots(snapshot(2), earlier, ["AAA", "BBB"], min_coverage=0.9)
+    (missing,) = (outcome for outcome in outcomes if not outcome.passed)
+    assert (missing.name, missing.blocks, missing.underlyings) == ("underlyings_present", True, ("BBB",))
+    (empty,) = incidents.compare_snapshots(snapshot(), None, [], min_coverage=0.9)
+    assert (empty.name, empty.blocks) == ("not_empty", True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import subprocess
 import sys
 from datetime import date
@@ -120,3 +121,10 @@ def test_declaring_suites_does_not_import_great_expectations():
     code = "import sys, flowlake.quality.suites; print('great_expectations' in sys.modules, 'pandas' in sys.modules)"
     printed = subprocess.run([sys.executable, "-W", "ignore", "-c", code], capture_output=True, text=True, check=True)
     assert printed.stdout.split() == ["False", "False"]
+
+
+def test_great_expectations_says_nothing_while_a_suite_is_evaluated(caplog: pytest.LogCaptureFixture):
+    suite = SUITES["iv_surface"]
+    with caplog.at_level(logging.INFO):
+        judge(suite, [suite.profile(day, TABLES["iv_surface"].empty()) for day in DAYS[:2]], DAYS[:2])
+    assert [record.message for record in caplog.records if record.name.startswith("great_expectations")] == []

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import http.server
-import shutil
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -20,19 +19,11 @@ from flowlake.report.market import render_market
 from flowlake.report.monitor import render_monitor
 from flowlake.report.ticker import render_ticker
 from flowlake_tests.report import examples
+from flowlake_tests.report.browsing import CHECKS, Open, audit, chromium, opening
 from flowlake_tests.report.examples import HOSTILE
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
-
-FLAGS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--no-first-run",
-]
 
 PAGES: dict[str, Callable[[int, str], str]] = {
     "daily": lambda n, name: render_daily(
@@ -46,65 +37,17 @@ PAGES: dict[str, Callable[[int, str], str]] = {
     "archive": lambda n, name: render_archive(examples.archive(n, name)),
 }
 
-Open = Callable[..., "Page"]
-
-CHECKS = (Path(__file__).parent / "page_checks.js").read_text(encoding="utf-8")
-"""Looks at a page as an auditor does; returns one line per fault."""
-
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    """Headless Chromium."""
-    if shutil.which("chromium") is None:
-        pytest.skip("chromium is not installed")
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        opened = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=FLAGS)
+    with chromium() as opened:
         yield opened
-        opened.close()
 
 
 @pytest.fixture
 def open_page(browser: Browser, tmp_path: Path) -> Iterator[Open]:
-    """Opens a page as a file; at the end, nothing may have been logged, thrown or fetched."""
-    contexts, faults = [], []
-
-    def watch(page: Page) -> None:
-        page.on("pageerror", lambda error: faults.append(f"error: {error}"))
-        page.on("console", lambda said: faults.append(f"{said.type}: {said.text}"))
-        page.on("request", lambda asked: faults.append(f"fetched {asked.url}") if _foreign(asked.url) else None)
-
-    def opening(
-        html: str,
-        *,
-        width: int = 1280,
-        dark: bool = False,
-        url: str | None = None,
-        after: str = "",
-        stopped_clock: bool = False,
-    ) -> Page:
-        file = tmp_path / "page.html"
-        file.write_text(html, encoding="utf-8")
-        context = browser.new_context(
-            viewport={"width": width, "height": 800}, color_scheme="dark" if dark else "light", reduced_motion="reduce"
-        )
-        contexts.append(context)
-        page = context.new_page()
-        watch(page)
-        if stopped_clock:
-            page.clock.install()
-        page.goto((url or file.as_uri()) + after)
-        return page
-
-    yield opening
-    for context in contexts:
-        context.close()
-    assert faults == []
-
-
-def _foreign(url: str) -> bool:
-    return not url.startswith(("file:", "data:", "http://127.0.0.1"))
+    with opening(browser, tmp_path) as opens:
+        yield opens
 
 
 @pytest.fixture
@@ -137,12 +80,7 @@ def column(page: Page, table: str, key: str) -> list[str]:
 
 @pytest.mark.parametrize("kind", PAGES)
 def test_a_page_is_readable_and_usable_in_light_dark_and_on_a_phone(kind: str, open_page: Open):
-    html = PAGES[kind](3, "ABC")
-    for width, dark in ((1280, False), (1280, True), (360, False)):
-        page = open_page(html, width=width, dark=dark)
-        page.evaluate("document.querySelectorAll('.panel').forEach((panel) => { panel.hidden = false; })")
-        page.evaluate("document.querySelectorAll('details').forEach((part) => { part.open = true; })")
-        assert page.evaluate(CHECKS) == [], f"{kind} at {width}, {'dark' if dark else 'light'}"
+    assert audit(PAGES[kind](3, "ABC"), open_page) == []
 
 
 def test_the_audit_finds_what_it_looks_for(open_page: Open):

@@ -1,3 +1,4 @@
+import asyncio
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
@@ -11,7 +12,7 @@ from flowlake.calendar import session_close
 from flowlake.sandbox.plans import Plan
 from flowlake.sandbox.server import SandboxServer
 from flowlake.schemas.market import CORPORATE_ACTIONS, RAW_OPTION_BARS, RAW_STOCK_SNAPSHOTS
-from flowlake.sources.chains import Progress, chain_path
+from flowlake.sources.chains import Chunk, Progress, chain_path
 from flowlake.sources.errors import (
     AuthError,
     CircuitOpen,
@@ -362,3 +363,64 @@ def test_a_key_the_server_puts_into_next_url_is_not_repeated_in_the_coverage():
         taken = client.fetch_chains(SESSION, ["F"])
     assert taken.coverage["status"].to_list() == ["failed"]
     assert KEY not in taken.coverage["error"][0]
+
+
+def test_a_chain_asked_for_in_parts_is_the_same_chain(sandbox: BlockingPolygonClient):
+    whole = sandbox.fetch_chains(SESSION, ["SPX", "F"])
+    dates = whole.frame.filter(underlying="SPX")["expiration"].unique().sort().to_list()
+    asked = sandbox.stats.requests
+    parts = sandbox.fetch_chains(SESSION, ["SPX", "F"], cuts={"SPX": dates[1:], "nobody": dates})
+    assert_frame_equal(parts.frame, whole.frame)
+    same = ["underlying", "status", "rows", "error"]
+    assert_frame_equal(parts.coverage.select(same), whole.coverage.select(same))
+    assert sandbox.stats.requests - asked == len(dates) + 1
+
+
+def test_parts_of_a_chain_are_read_side_by_side_and_put_down_together():
+    under_way, most = set[str](), 0
+
+    async def answer(request: httpx.Request) -> httpx.Response:
+        nonlocal most
+        under_way.add(str(request.url))
+        most = max(most, len(under_way))
+        await asyncio.sleep(0.01)
+        under_way.discard(str(request.url))
+        first = request.url.params.get("expiration_date.gte", "2026-01-01")
+        return ok([chain_row(f"O:SPX{first[2:4]}{first[5:7]}{first[8:]}C00012000")])
+
+    chunks: list[Chunk] = []
+    cuts = {"SPX": [date(2026, 7, 17), date(2026, 8, 21)]}
+    client = BlockingPolygonClient(
+        api_settings(), secret(), timing=JumpingClock().timing, http=httpx.MockTransport(answer)
+    )
+    with client:
+        taken = client.fetch_chains(SESSION, ["SPX"], cuts=cuts, on_chunk=chunks.append)
+    assert most == 3
+    assert [chunk.frame.height for chunk in chunks] == [3]
+    assert taken.coverage.select("underlying", "status", "pages", "rows").rows() == [("SPX", "complete", 3, 3)]
+
+
+def test_a_chain_of_which_one_part_cannot_be_had_is_failed_as_a_whole_and_the_others_are_kept():
+    def answer(request: httpx.Request, number: int) -> httpx.Response:
+        lost = request.url.params.get("expiration_date.gte") == "2026-08-21"
+        return httpx.Response(500) if lost else ok([chain_row(f"O:X{number:05d}260717C00012000")])
+
+    with scripted(Script(answer)) as client:
+        taken = client.fetch_chains(SESSION, ["SPX", "F"], cuts={"SPX": [date(2026, 7, 17), date(2026, 8, 21)]})
+    assert dict(taken.coverage.select("underlying", "status").iter_rows()) == {"SPX": "failed", "F": "complete"}
+    assert set(taken.frame["underlying"]) == {"F"}
+
+
+def test_a_part_that_failed_once_is_asked_for_again_and_the_others_are_not():
+    lost = iter([httpx.Response(400)])
+
+    def answer(request: httpx.Request, number: int) -> httpx.Response:
+        if "expiration_date.gte" in request.url.params and (failed := next(lost, None)):
+            return failed
+        return ok([chain_row(f"O:X{number:05d}260717C00012000")])
+
+    script = Script(answer)
+    with scripted(script) as client:
+        taken = client.fetch_chains(SESSION, ["SPX"], cuts={"SPX": [date(2026, 7, 17)]})
+    assert taken.coverage["status"].to_list() == ["complete"]
+    assert len(script.requests) == 3

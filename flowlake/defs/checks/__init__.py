@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from flowlake.defs.checks.timeliness import timeliness_checks
+from flowlake.defs.checks.timeliness import snapshots_on_time_check, timeliness_checks
+from flowlake.defs.partitions import SNAPSHOTS
 from flowlake.defs.quality import suite_check, table_checks
+from flowlake.quality.invariants import WITHIN_SESSION
 from flowlake.quality.suites import SUITES
 
 CHECKED_TABLES = (
@@ -35,9 +37,14 @@ CHECKED_TABLES = (
 ALSO_CHECKED = ("insider_signals", "event_insiders")
 """Session tables checked the same way that the end-of-day run does not make."""
 
+CHECKED_SNAPSHOTS = tuple(WITHIN_SESSION)
+"""Tables whose snapshot is checked before what is downstream may run."""
+
 CHECKS = [
     *(table_checks(name) for name in (*CHECKED_TABLES, *ALSO_CHECKED)),
+    *(table_checks(name, SNAPSHOTS, record=False) for name in CHECKED_SNAPSHOTS),
     *(suite_check(name) for name in SUITES),
     timeliness_checks,
+    snapshots_on_time_check,
 ]
 """Every check of session tables; those of filing dates are beside their assets."""
