@@ -1,4 +1,5 @@
-"""The fitted parameters of the score: curves of log-likelihood ratio per factor, with what they were fitted on.
+"""The fitted parameters of the score: curves of log-likelihood ratio per factor and size of option market, with what
+they were fitted on.
 
 `model.json` is written by `flowlake.evaluate.fit` and read once, when a score is first asked for.
 """
@@ -25,6 +26,10 @@ CAP = 3.0
 KNOTS = (0.0, 1.0, 2.5, 4.5, 6.5)
 """Values of -ln u between which a curve is straight; beyond the last one it is level."""
 
+GROUPS = ("under 1,000", "1,000-10,000", "over 10,000")
+"""Option contracts a day of the underlying: a trade shows in other ways in a chain that hardly trades than in one that
+trades blocks every day, so each group of activity classes (`buckets.ticker_class`) has curves of its own."""
+
 
 class ModelUnusable(ValueError):
     """The file of fitted parameters is missing, not of the expected form, or not what it was when it was fitted."""
@@ -35,40 +40,49 @@ class Model:
     """Fitted parameters of the score.
 
     Attributes:
-        slopes: Per factor, nats per unit of -ln u between neighbouring `KNOTS`; none is negative.
-        offsets: Per factor, what is added so that the ratio is 1 on average where nothing happened.
+        slopes: Per factor and group, nats per unit of -ln u between neighbouring `KNOTS`; none is negative.
+        offsets: Per factor and group, what is added so that the ratio is 1 on average where nothing happened.
         lowering: Per factor that only speaks against, nats per unit of its value, at or below 0.
         fitted_on: What the fit has seen: sessions, episodes, seed, configuration.
     """
 
-    slopes: Mapping[str, tuple[float, ...]]
-    offsets: Mapping[str, float]
+    slopes: Mapping[str, tuple[tuple[float, ...], ...]]
+    offsets: Mapping[str, tuple[float, ...]]
     lowering: Mapping[str, float]
     fitted_on: Mapping[str, Any]
 
-    def curve(self, column: str, u: pl.Expr) -> pl.Expr:
-        """Log-likelihood ratio of `u` for factor `column`, within `CAP`; 0 where u is null or no curve was fitted."""
-        slopes = self.slopes.get(column)
-        if slopes is None or not any(slopes):
+    def curve(self, column: str, u: pl.Expr, activity: pl.Expr) -> pl.Expr:
+        """Log-likelihood ratio of `u` for factor `column` in a chain of class `activity`, within `CAP`.
+
+        0 where u is null or no curve was fitted.
+        """
+        if column not in self.slopes:
             return u.fill_null(1.0) * 0.0
-        parts = (slope * part for slope, part in zip(slopes, segments(-u.log()), strict=True))
-        ratio = (pl.sum_horizontal(*parts) + self.offsets[column]).clip(-CAP, CAP)
-        return pl.when(u.is_not_null()).then(ratio).otherwise(0.0)
+        ratio = pl.lit(0.0)
+        for number, (slopes, offset) in enumerate(zip(self.slopes[column], self.offsets[column], strict=True)):
+            parts = (slope * part for slope, part in zip(slopes, segments(-u.log()), strict=True))
+            ratio = pl.when(group(activity) == number).then(pl.sum_horizontal(*parts) + offset).otherwise(ratio)
+        return pl.when(u.is_not_null()).then(ratio.clip(-CAP, CAP)).otherwise(0.0)
 
     def identity(self, other_parameters: Mapping[str, Any]) -> str:
-        """'llr-2-', a hash over every parameter (these and `other_parameters`), and the sessions of the fit."""
+        """'llr-3-', a hash over every parameter (these and `other_parameters`), and the sessions of the fit."""
         parameters = {
             "slopes": dict(self.slopes), "offsets": dict(self.offsets), "lowering": dict(self.lowering),
-            "cap": CAP, "knots": KNOTS, **other_parameters,
+            "cap": CAP, "knots": KNOTS, "groups": GROUPS, **other_parameters,
         }  # fmt: skip
         key = hashlib.sha256(json.dumps(parameters, sort_keys=True).encode()).hexdigest()[:8]
-        return f"llr-2-{key} fitted {self.window[0]}..{self.window[1]}"
+        return f"llr-3-{key} fitted {self.window[0]}..{self.window[1]}"
 
     @property
     def window(self) -> tuple[date, date]:
         """First and last session the fit has seen."""
         first, last = self.fitted_on["sessions"]
         return date.fromisoformat(first), date.fromisoformat(last)
+
+
+def group(activity: pl.Expr) -> pl.Expr:
+    """Number in `GROUPS` of an activity class: the two busiest classes share one."""
+    return activity.clip(upper_bound=len(GROUPS) - 1)
 
 
 def segments(surprise: pl.Expr) -> list[pl.Expr]:
@@ -82,16 +96,19 @@ def load(path: Path = PACKAGED) -> Model:
     try:
         raw = json.loads(path.read_text(encoding="utf-8"))
         made = Model(
-            {name: tuple(float(value) for value in values) for name, values in raw["slopes"].items()},
-            {name: float(value) for name, value in raw["offsets"].items()},
+            {name: tuple(tuple(map(float, row)) for row in rows) for name, rows in raw["slopes"].items()},
+            {name: tuple(map(float, values)) for name, values in raw["offsets"].items()},
             {name: float(value) for name, value in raw["lowering"].items()},
             raw["fitted_on"],
         )
         first, last = made.window
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise ModelUnusable(f"{path} cannot be read as fitted parameters ({error}); fit them again") from error
-    _require(all(len(values) == len(KNOTS) - 1 for values in made.slopes.values()), path, "slopes do not fit the knots")
-    _require(min((v for values in made.slopes.values() for v in values), default=0.0) >= 0.0, path, "a curve falls")
+    rows = [row for curves in made.slopes.values() for row in curves]
+    sizes = [len(values) for values in (*made.slopes.values(), *made.offsets.values())]
+    _require(all(size == len(GROUPS) for size in sizes), path, "it does not have a curve and an offset per group")
+    _require(all(len(row) == len(KNOTS) - 1 for row in rows), path, "slopes do not fit the knots")
+    _require(min((slope for row in rows for slope in row), default=0.0) >= 0.0, path, "a curve falls")
     _require(set(made.offsets) == set(made.slopes), path, "offsets and slopes are not of the same factors")
     _require(max(made.lowering.values(), default=0.0) <= 0.0, path, "a lowering factor raises the score")
     _require(first <= last, path, "its training window ends before it begins")
@@ -101,20 +118,20 @@ def load(path: Path = PACKAGED) -> Model:
 
 def digest(made: Model) -> str:
     """A hash of parameters and of what they were fitted on, kept beside them."""
-    content = {
-        "slopes": {name: list(values) for name, values in made.slopes.items()}, "offsets": dict(made.offsets),
-        "lowering": dict(made.lowering), "fitted_on": dict(made.fitted_on),
-    }  # fmt: skip
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
+    return hashlib.sha256(json.dumps(_content(made), sort_keys=True).encode()).hexdigest()[:16]
 
 
 def save(made: Model, path: Path) -> None:
     """Write `made` as `load` reads it."""
-    content = {
-        "slopes": {name: list(values) for name, values in made.slopes.items()}, "offsets": dict(made.offsets),
-        "lowering": dict(made.lowering), "fitted_on": dict(made.fitted_on), "digest": digest(made),
-    }  # fmt: skip
+    content = _content(made) | {"digest": digest(made)}
     path.write_text(json.dumps(content, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+
+
+def _content(made: Model) -> dict[str, Any]:
+    return {
+        "slopes": dict(made.slopes), "offsets": dict(made.offsets), "lowering": dict(made.lowering),
+        "fitted_on": dict(made.fitted_on),
+    }  # fmt: skip
 
 
 def _require(holds: bool, path: Path, wrong: str) -> None:

@@ -35,13 +35,19 @@ UNSETTLED_P = 1.01 * CONVICTIONS[-1][1] / FULL_UNIVERSE
 """Smallest p-value while a lake is younger than `SETTLED_SESSIONS`."""
 
 SCORE_DECADES = 5.0
-CLASS_SHARE = 0.7
+CLASS_SHARE = 0.85
 CLASS_QUANTILE = 0.97
 CLASS_WEIGHT = 50.0
 """Totals of an activity class are lowered by this share of how far its upper tail (this quantile) stands beyond the
 market's; a class counts as its trailing rows against this many. Between 0 (one list over the market, most of it quiet
 names, where trades of a given size are seen best) and 1 (every class the same share of alarms): of 0.5, 0.7, 0.85 and 1
 the smallest at which no class had twice its share of p <= 0.05 on the undisturbed sessions of the fit."""
+
+LEVEL_QUANTILE = 0.9
+LEVEL_NAMES = 20.0
+"""Totals of a session are lowered by how far its level (this quantile of its totals, as its names against this many)
+stands above that of the trailing sessions: on a day on which much is unusual everywhere, one name's share of it is no
+news. Of 0.8, 0.9 and 0.95 any served alike on the sessions of the fit."""
 
 SMALLEST_SHAPE = -0.5
 """A sum of capped parts is bounded, so its tail may be lighter than exponential."""
@@ -73,7 +79,7 @@ class Factor:
         fitted = fitted or model.load()
         if self.lowers:
             return (pl.col(self.column) * fitted.lowering.get(self.column, 0.0)).clip(-CAP, 0.0).fill_null(0.0)
-        return fitted.curve(self.column, pl.col(f"{self.column}_u"))
+        return fitted.curve(self.column, pl.col(f"{self.column}_u"), pl.col("activity"))
 
     def say(self, value: float) -> str:
         """`value` in words, logarithms undone."""
@@ -121,7 +127,10 @@ FACTORS = (
 
 def model_id(fitted: model.Model | None = None) -> str:
     """Version of the score: a hash over every parameter, so that a changed parameter shows on the event."""
-    own = {"class": [CLASS_SHARE, CLASS_QUANTILE, CLASS_WEIGHT], "convictions": CONVICTIONS, "universe": FULL_UNIVERSE}
+    own = {
+        "class": [CLASS_SHARE, CLASS_QUANTILE, CLASS_WEIGHT], "level": [LEVEL_QUANTILE, LEVEL_NAMES],
+        "convictions": CONVICTIONS, "universe": FULL_UNIVERSE,
+    }  # fmt: skip
     return (fitted or model.load()).identity(own)
 
 
@@ -159,14 +168,10 @@ def rank_underlyings(sides: pl.DataFrame, trailing: pl.DataFrame) -> pl.DataFram
     stronger = judged.sort("underlying", "llr_total", "right", descending=[False, True, False]).unique(
         "underlying", keep="first", maintain_order=True
     )
-    totals = trailing.group_by("session", "underlying").agg(pl.col("activity").first(), pl.col("llr_total").max())
-    totals = totals.drop_nulls("llr_total").sort("session", "underlying")
-    p_value, n = total_p_values(
-        stronger["llr_total"].to_numpy(),
-        stronger["activity"].to_numpy(),
-        totals["llr_total"].to_numpy(),
-        totals["activity"].to_numpy(),
-    )
+    totals = trailing.group_by("session", "underlying").agg(pl.col("activity").first(), total=pl.col("llr_total").max())
+    totals = totals.drop_nulls("total").sort("session", "underlying")
+    today = stronger.select("activity", total="llr_total")
+    p_value, n = total_p_values(today, totals, today["total"])
     if totals["session"].n_unique() < SETTLED_SESSIONS:
         p_value = np.maximum(p_value, UNSETTLED_P)
     ranked = (
@@ -185,13 +190,20 @@ def rank_underlyings(sides: pl.DataFrame, trailing: pl.DataFrame) -> pl.DataFram
     )
 
 
-def total_p_values(
-    totals: np.ndarray, activity: np.ndarray, null_totals: np.ndarray, null_activity: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """P-values of `totals` among trailing totals of the whole market, each less its class's part, and the null's size.
+def total_p_values(today: pl.DataFrame, trailing: pl.DataFrame, market: pl.Series) -> tuple[np.ndarray, np.ndarray]:
+    """P-values of the totals of `today` (activity, total) among `trailing` (session, activity, total), and its size.
 
-    How much of the false alarms each activity class gets is a choice (`CLASS_SHARE`), how many there are is not.
+    `market` holds the totals of all of the session's underlyings, which `today` may be a part of. What is common to a
+    session is taken off (`LEVEL_QUANTILE`), and off each class its part: how much of the false alarms each activity
+    class gets is a choice (`CLASS_SHARE`), how many there are is not.
     """
+    levels = trailing.group_by("session").agg(level=_level(pl.col("total")), names=pl.len())
+    usual = levels.select(pl.col("level").median().fill_null(0.0)).item()
+    common = (pl.col("level") - usual) * pl.col("names") / (pl.col("names") + LEVEL_NAMES)
+    past = trailing.join(levels.select("session", common=common), on="session", maintain_order="left")
+    here = market.to_frame("total").select(level=_level(pl.col("total")), names=pl.len()).select(common).item()
+    null_totals, totals = (past["total"] - past["common"]).to_numpy(), (today["total"] - (here or 0.0)).to_numpy()
+    null_activity, activity = past["activity"].to_numpy(), today["activity"].to_numpy()
     lowered = {label: CLASS_SHARE * excess for label, excess in _class_tails(null_totals, null_activity).items()}
 
     def comparable(values: np.ndarray, classes: np.ndarray) -> np.ndarray:
@@ -201,6 +213,10 @@ def total_p_values(
     return null.empirical_p_values(
         comparable(totals, activity), one[0], comparable(null_totals, null_activity), one[1], 1, SMALLEST_SHAPE
     )
+
+
+def _level(totals: pl.Expr) -> pl.Expr:
+    return totals.quantile(LEVEL_QUANTILE, "lower")
 
 
 def _class_tails(totals: np.ndarray, activity: np.ndarray) -> dict[int, float]:

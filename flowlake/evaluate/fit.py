@@ -4,8 +4,11 @@
 
 One logistic regression tells sides of injected episodes from undisturbed sides and from decoys. Its inputs are, per
 factor, how much of -ln u lies in each segment between `model.KNOTS`, with weights held at 0 or above: rising curves
-that share what correlated factors say, instead of counting it once per factor. What only speaks against (look-alikes)
-enters with its value and a weight at or below 0. No episode, session or decoy of the later half is seen.
+that share what correlated factors say, instead of counting it once per factor. A curve is what all sizes of option
+market have in common plus what the host's group adds. What only speaks against (look-alikes) enters with its value and
+a weight at or below 0. The fit is repeated with most of the weight on what it ranks high: an episode too small to be
+seen, and a side that nobody would look at, say little about where the line between alarms and the rest should run. No
+episode, session or decoy of the later half is seen.
 """
 
 from __future__ import annotations
@@ -26,7 +29,14 @@ from flowlake.evaluate.hosts import Hosts, Progress
 
 RIDGE = 10.0
 LASSO = 1.0
-DECOY_WEIGHT = 4.0
+INFORMED_WEIGHT, DECOY_WEIGHT = 750.0, 2_240.0
+"""What all informed episodes weigh together, and all decoys; an undisturbed side weighs 1."""
+
+FOCUS_QUANTILE, FOCUS_WIDTH, FOCUS_ROUNDS = 0.9, 0.3, 2
+FOCUS_FLOOR = {"informed": 0.05, "others": 0.2}
+"""Rows are weighed anew `FOCUS_ROUNDS` times by a logistic step of this width in nats where their score passes this
+quantile of the undisturbed; far below it the share of the weight in `FOCUS_FLOOR` remains."""
+
 PUT_NATS = -0.7
 """Puts: 33 of 37 public cases bought calls, undisturbed sides are half and half; a third of that log odds is used, so
 that a case in puts can still be seen. Set, not fitted: the generator's share of calls is itself an assumption."""
@@ -43,7 +53,7 @@ class Fit:
     quiet_from: int = 12
     seed: int = 20260701
     sizes: plan.Sizes = field(
-        default_factory=lambda: plan.Sizes(informed=500, quiet=250, camouflage=60, decoys=280, dose=0)
+        default_factory=lambda: plan.Sizes(informed=2_500, quiet=2_000, camouflage=100, decoys=1_400, dose=0)
     )
 
 
@@ -69,7 +79,8 @@ def fit(placed: Hosts, able: pl.DataFrame, wanted: Fit, progress: Progress | Non
         "sizes": asdict(wanted.sizes),
         "ridge": RIDGE,
         "lasso": LASSO,
-        "decoy_weight": DECOY_WEIGHT,
+        "weights": [INFORMED_WEIGHT, DECOY_WEIGHT],
+        "focus": [FOCUS_QUANTILE, FOCUS_WIDTH, FOCUS_ROUNDS, FOCUS_FLOOR],
         "fixed": HELD_FIXED,
     }
     return fit_curves(injected, quiet, plans, about)
@@ -78,40 +89,65 @@ def fit(placed: Hosts, able: pl.DataFrame, wanted: Fit, progress: Progress | Non
 def fit_curves(injected: pl.DataFrame, quiet: pl.DataFrame, plans: pl.DataFrame, about: dict[str, object]) -> Model:
     """The model that tells `injected` from `quiet` (both from `judge.evidence`); `plans` say what was injected.
 
-    Informed episodes count once each, however many sessions they last, and on the side they traded; decoys count
-    `DECOY_WEIGHT` per session and side, on the other side of the scale.
+    Informed episodes count alike, however many sessions they last, on the side they traded; decoys stand with the
+    undisturbed.
     """
     judged = pl.col("volume_surprise_u").is_not_null()
     told = injected.filter(judged).join(
         plans.select("episode_id", "kind", planned="right"), on="episode_id", how="inner", maintain_order="left"
     )
     informed = told.filter(pl.col("kind") == "informed", pl.col("right") == pl.col("planned"))
-    informed = informed.with_columns(weight=1.0 / pl.len().over("episode_id"))
-    decoys = told.filter(pl.col("kind") != "informed").with_columns(weight=pl.lit(DECOY_WEIGHT))
+    share = INFORMED_WEIGHT / max(informed["episode_id"].n_unique(), 1)
+    informed = informed.with_columns(weight=share / pl.len().over("episode_id"))
+    decoys = told.filter(pl.col("kind") != "informed").with_columns(weight=DECOY_WEIGHT / pl.len())
     calm = quiet.filter(judged).with_columns(weight=pl.lit(1.0))
     order = ["session", "underlying", "right"]
     groups = [informed.sort("episode_id", *order), calm.sort(order), decoys.sort("episode_id", *order)]
     curved = [factor.column for factor in scoring.FACTORS if not factor.lowers]
     lowering = [f.column for f in scoring.FACTORS if f.lowers and f.column not in HELD_FIXED]
-    inputs = [
+    design = np.vstack([_design(group, curved, lowering) for group in groups])
+    weight = np.concatenate([group["weight"].to_numpy() for group in groups])
+    held = np.concatenate([group.select(_fixed()).to_series().to_numpy() for group in groups])
+    kind = np.repeat(["informed", "calm", "decoy"], [group.height for group in groups])
+    beta = _focused(design, kind, weight, held, design.shape[1] - len(lowering))
+    rising = beta[: len(beta) - len(lowering)].reshape(1 + len(model.GROUPS), len(curved), -1)
+    slopes = np.round(rising[0] + rising[1:], 4)
+    used = {
+        column: tuple(tuple(map(float, row)) for row in slopes[:, number])
+        for number, column in enumerate(curved)
+        if slopes[:, number].any()
+    }
+    return Model(
+        used,
+        {column: tuple(offset(row) for row in rows) for column, rows in used.items()},
+        {c: float(min(v, 0.0)) for c, v in zip(lowering, np.round(beta[rising.size :], 4), strict=True)} | HELD_FIXED,
+        about | {"rows": {"informed": informed.height, "undisturbed": calm.height, "decoys": decoys.height}},
+    )
+
+
+def _design(group: pl.DataFrame, curved: Sequence[str], lowering: Sequence[str]) -> np.ndarray:
+    """Columns: segments of each curve, for all groups of hosts; the same for each group alone; what speaks against."""
+    segments = group.select(
         part.fill_null(0.0).alias(f"{column}.{number}")
         for column in curved
         for number, part in enumerate(model.segments(-pl.col(f"{column}_u").log()))
-    ] + [pl.col(column).fill_null(0.0) for column in lowering]
-    design = np.vstack([group.select(inputs).to_numpy() for group in groups])
-    weight = np.concatenate([group["weight"].to_numpy() for group in groups])
-    held = np.concatenate([group.select(_fixed()).to_series().to_numpy() for group in groups])
-    marks = np.concatenate([np.full(group.height, float(number == 0)) for number, group in enumerate(groups)])
-    rising = len(curved) * (len(model.KNOTS) - 1)
+    ).to_numpy()
+    size = group.select(model.group(pl.col("activity"))).to_series().to_numpy()[:, None]
+    own = [segments * (size == number) for number in range(len(model.GROUPS))]
+    return np.hstack([segments, *own, group.select(pl.col(lowering).fill_null(0.0)).to_numpy()])
+
+
+def _focused(design: np.ndarray, kind: np.ndarray, weight: np.ndarray, held: np.ndarray, rising: int) -> np.ndarray:
+    """Weights of the regression, fitted again where the line between alarms and the rest runs."""
+    marks = (kind == "informed").astype(float)
+    floor = np.where(kind == "informed", FOCUS_FLOOR["informed"], FOCUS_FLOOR["others"])
     beta = logistic(design, marks, weight, held, rising)
-    slopes = np.round(beta[:rising].reshape(len(curved), -1), 4)
-    used = {column: tuple(map(float, row)) for column, row in zip(curved, slopes, strict=True) if row.any()}
-    return Model(
-        used,
-        {column: offset(row) for column, row in used.items()},
-        {c: float(min(v, 0.0)) for c, v in zip(lowering, np.round(beta[rising:], 4), strict=True)} | HELD_FIXED,
-        about | {"rows": {"informed": informed.height, "undisturbed": calm.height, "decoys": decoys.height}},
-    )
+    for _ in range(FOCUS_ROUNDS):
+        score = design @ beta + held
+        above = (score - np.quantile(score[kind == "calm"], FOCUS_QUANTILE)) / FOCUS_WIDTH
+        near = 1.0 / (1.0 + np.exp(-np.clip(above, -30.0, 30.0)))
+        beta = logistic(design, marks, weight * (floor + (1.0 - floor) * near), held, rising)
+    return beta
 
 
 def _fixed() -> pl.Expr:
@@ -165,8 +201,9 @@ def main() -> int:
     asked = options.parse_args()
     placed = hosts.build_hosts(RecordedMarket(asked.recording), asked.output / "hosts", progress=_tell)
     fitted = fit(placed, eligible_hosts(placed, 15)[0], Fit(), _tell)
-    for column, slopes in fitted.slopes.items():
-        print(f"{column:28} {' '.join(f'{slope:6.3f}' for slope in slopes)}  offset {fitted.offsets[column]:+.3f}")
+    for column, rows in fitted.slopes.items():
+        for group, slopes, shift in zip(model.GROUPS, rows, fitted.offsets[column], strict=True):
+            print(f"{column:28} {group:14} {' '.join(f'{slope:6.3f}' for slope in slopes)}  offset {shift:+.3f}")
     for column, nats in fitted.lowering.items():
         print(f"{column:28} {nats:+.3f} per unit")
     print(f"{fitted.fitted_on['rows']} -> {scoring.model_id(fitted)}")

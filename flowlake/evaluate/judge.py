@@ -64,12 +64,8 @@ def p_values(rows: pl.DataFrame, clean: pl.DataFrame, trailing: Trailing) -> pl.
         past = trailing(clean, session)  # pyright: ignore[reportArgumentType]
         if past.is_empty():
             continue
-        p_value, n = scoring.total_p_values(
-            frame["total"].to_numpy(),
-            frame["activity"].to_numpy(),
-            past["total"].to_numpy(),
-            past["activity"].to_numpy(),
-        )
+        market = clean.filter(pl.col("session") == session)["total"]
+        p_value, n = scoring.total_p_values(frame, past, market)
         parts.append(frame.with_columns(p_value=pl.Series(p_value), null_n=pl.Series(n)))
     return pl.concat(parts).with_columns(score=-pl.col("p_value").log10() + 1e-6 * pl.col("total"))
 

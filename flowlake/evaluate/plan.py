@@ -65,10 +65,10 @@ PLAN_SCHEMA = pl.Schema(
 class Sizes:
     """How many episodes of each arm to draw."""
 
-    informed: int = 240
-    quiet: int = 120
-    camouflage: int = 60
-    decoys: int = 210
+    informed: int = 720
+    quiet: int = 360
+    camouflage: int = 180
+    decoys: int = 420
     dose: int = 200
 
     def scaled(self, share: float) -> Sizes:

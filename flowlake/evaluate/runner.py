@@ -368,8 +368,10 @@ def _variants(field: _Field, plans: pl.DataFrame) -> Results:
 def _scaled(fitted: model.Model, curves: float, lowering: float) -> model.Model:
     return replace(
         fitted,
-        slopes={name: tuple(curves * value for value in values) for name, values in fitted.slopes.items()},
-        offsets={name: curves * value for name, value in fitted.offsets.items()},
+        slopes={
+            name: tuple(tuple(curves * slope for slope in row) for row in rows) for name, rows in fitted.slopes.items()
+        },
+        offsets={name: tuple(curves * value for value in values) for name, values in fitted.offsets.items()},
         lowering={name: lowering * value for name, value in fitted.lowering.items()},
     )
 
@@ -405,7 +407,8 @@ def _held_out(field: _Field, plans: pl.DataFrame, placed: Hosts, warmup: int, rn
 
 
 def _curves() -> pl.DataFrame:
-    """What each factor adds, in nats, at several shares of sides as extreme; or per unit, if it only lowers."""
+    """What each factor adds, in nats, at several shares of sides as extreme and per group; or per unit, if it only
+    lowers (then without a group)."""
     fitted = model.load()
     shares = pl.DataFrame({"u": [0.5, 0.1, 0.01, 0.001]})
     rows = []
@@ -413,10 +416,12 @@ def _curves() -> pl.DataFrame:
         if factor.lowers:
             rows.append({"factor": factor.column, "per_unit": fitted.lowering.get(factor.column, 0.0)})
             continue
-        nats = shares.with_columns(nats=fitted.curve(factor.column, pl.col("u")).cast(pl.Float64))["nats"].to_list()
-        rows.append({"factor": factor.column, **dict(zip(("at_50", "at_10", "at_1", "at_01"), nats, strict=True))})
+        for number, group in enumerate(model.GROUPS):
+            curve = fitted.curve(factor.column, pl.col("u"), pl.lit(number)).cast(pl.Float64)
+            nats = dict(zip(("at_50", "at_10", "at_1", "at_01"), shares.select(nats=curve)["nats"], strict=True))
+            rows.append({"factor": factor.column, "group": group, **nats})
     names = ("at_50", "at_10", "at_1", "at_01", "per_unit")
-    return pl.DataFrame(rows, schema={"factor": pl.String, **dict.fromkeys(names, pl.Float64)})
+    return pl.DataFrame(rows, schema={"factor": pl.String, "group": pl.String, **dict.fromkeys(names, pl.Float64)})
 
 
 def _write(folder: Path, results: Results, placed: Hosts, options: Options) -> None:

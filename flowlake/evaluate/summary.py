@@ -460,21 +460,24 @@ def held_out(results: Results) -> Section | None:
 
 def curves(results: Results) -> Section:
     """What each factor adds."""
+    weighing = pl.any_horizontal(pl.col("^at_.*|per_unit$").fill_null(0.0).round(2) != 0.0)
     rows = tuple(
         (
             row["factor"].replace("_", " "),
+            row["group"] or "all",
             *(
                 "-" if row[name] is None else f"{row[name]:+.2f}"
                 for name in ("at_50", "at_10", "at_1", "at_01", "per_unit")
             ),
         )
-        for row in results["curves"].to_dicts()
+        for row in results["curves"].filter(weighing).to_dicts()
     )
     note = (
-        "Nats added where a share u of comparable sides is at least as extreme; factors that only speak against are "
-        "multiplied by their value. Fitted together: a factor with 0 says nothing that others do not say."
+        "Nats added where a share u of comparable sides is at least as extreme, by the host's contracts a day; factors "
+        "that only speak against are multiplied by their value. Fitted together: what is not listed says nothing that "
+        "others do not say."
     )
-    header = ("factor", "u = 50 %", "10 %", "1 %", "0.1 %", "per unit of value")
+    header = ("factor", "contracts a day", "u = 50 %", "10 %", "1 %", "0.1 %", "per unit of value")
     return Section("Weight of factors", note, header, rows)
 
 

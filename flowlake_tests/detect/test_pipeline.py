@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from datetime import date
+
 import numpy as np
 import polars as pl
 import pytest
@@ -153,7 +155,7 @@ def test_benjamini_hochberg_gives_the_textbook_q_values():
 def test_every_event_says_which_model_scored_it_and_what_it_was_fitted_on(history):
     event = history[1].detections[history[0].sessions[-1]].scored_events.row(0, named=True)
     first, last = model.load().window
-    assert event["model_id"].startswith("llr-2-")
+    assert event["model_id"].startswith("llr-3-")
     assert event["model_id"].endswith(f"fitted {first}..{last}")
 
 
@@ -179,15 +181,35 @@ def test_what_only_speaks_against_never_raises():
     assert parts[3] < parts[2] < 0
 
 
+def totals(values: np.ndarray, activity: np.ndarray | int, session: int = 1) -> pl.DataFrame:
+    return pl.DataFrame({"session": date(2026, 6, session), "activity": activity, "total": values})
+
+
 def test_a_class_with_heavier_totals_gets_part_of_its_excess_of_alarms():
     rng = np.random.default_rng(5)
-    quiet, busy = rng.normal(2.0, 1.0, 6_000), rng.normal(0.0, 1.0, 6_000)
-    null_totals, null_classes = np.concatenate([quiet, busy]), np.repeat([0, 3], 6_000)
-    p_value, n = scoring.total_p_values(null_totals, null_classes, null_totals, null_classes)
+    values = np.concatenate([rng.normal(2.0, 1.0, 6_000), rng.normal(0.0, 1.0, 6_000)])
+    both = totals(values, np.repeat([0, 3], 6_000))
+    p_value, n = scoring.total_p_values(both, both, both["total"])
     alarms = p_value <= 0.01
     assert alarms.mean() == pytest.approx(0.01, abs=0.001)
     assert 0.01 < alarms[:6_000].mean() < 0.02
     assert (n == 12_000).all()
+
+
+def test_a_day_on_which_all_names_are_unusual_has_no_more_alarms_than_another():
+    rng = np.random.default_rng(6)
+    past = pl.concat(totals(rng.normal(0.0, 1.0, 2_000), 0, day) for day in range(1, 11))
+    today = totals(rng.normal(1.0, 1.0, 2_000), 0, 20)
+    p_value, _ = scoring.total_p_values(today, past, today["total"])
+    assert (p_value <= 0.01).mean() == pytest.approx(0.01, abs=0.006)
+
+
+def test_what_one_name_shows_on_an_ordinary_day_is_not_taken_from_it():
+    rng = np.random.default_rng(7)
+    past = pl.concat(totals(rng.normal(0.0, 1.0, 500), 0, day) for day in range(1, 11))
+    market = pl.concat([past.filter(pl.col("session") == date(2026, 6, 1))["total"], pl.Series([8.0])])
+    p_value, _ = scoring.total_p_values(totals(np.array([8.0]), 0, 20), past, market)
+    assert p_value[0] < 1e-3
 
 
 def test_logarithmic_factors_are_said_in_plain_numbers():
