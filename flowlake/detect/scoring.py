@@ -190,20 +190,20 @@ def rank_underlyings(sides: pl.DataFrame, trailing: pl.DataFrame) -> pl.DataFram
     )
 
 
-def total_p_values(today: pl.DataFrame, trailing: pl.DataFrame, market: pl.Series) -> tuple[np.ndarray, np.ndarray]:
+def total_p_values(
+    today: pl.DataFrame, trailing: pl.DataFrame, market: pl.Series | None
+) -> tuple[np.ndarray, np.ndarray]:
     """P-values of the totals of `today` (activity, total) among `trailing` (session, activity, total), and its size.
 
-    `market` holds the totals of all of the session's underlyings, which `today` may be a part of. What is common to a
-    session is taken off (`LEVEL_QUANTILE`), and off each class its part: how much of the false alarms each activity
-    class gets is a choice (`CLASS_SHARE`), how many there are is not.
+    `market` holds the totals of all of the session's underlyings, which `today` may be a part of: what is common to a
+    session is taken off (`LEVEL_QUANTILE`; with None it stays, in trailing sessions too). Each class is lowered by its
+    part: how much of the false alarms it gets is a choice (`CLASS_SHARE`), how many there are is not.
     """
-    levels = trailing.group_by("session").agg(level=_level(pl.col("total")), names=pl.len())
-    usual = levels.select(pl.col("level").median().fill_null(0.0)).item()
-    common = (pl.col("level") - usual) * pl.col("names") / (pl.col("names") + LEVEL_NAMES)
-    past = trailing.join(levels.select("session", common=common), on="session", maintain_order="left")
-    here = market.to_frame("total").select(level=_level(pl.col("total")), names=pl.len()).select(common).item()
-    null_totals, totals = (past["total"] - past["common"]).to_numpy(), (today["total"] - (here or 0.0)).to_numpy()
-    null_activity, activity = past["activity"].to_numpy(), today["activity"].to_numpy()
+    totals, null_totals = today["total"].to_numpy(), trailing["total"].to_numpy()
+    if market is not None:
+        common, here = _common(trailing, market)
+        totals, null_totals = totals - here, null_totals - common
+    null_activity, activity = trailing["activity"].to_numpy(), today["activity"].to_numpy()
     lowered = {label: CLASS_SHARE * excess for label, excess in _class_tails(null_totals, null_activity).items()}
 
     def comparable(values: np.ndarray, classes: np.ndarray) -> np.ndarray:
@@ -215,8 +215,15 @@ def total_p_values(today: pl.DataFrame, trailing: pl.DataFrame, market: pl.Serie
     )
 
 
-def _level(totals: pl.Expr) -> pl.Expr:
-    return totals.quantile(LEVEL_QUANTILE, "lower")
+def _common(trailing: pl.DataFrame, market: pl.Series) -> tuple[np.ndarray, float]:
+    """How far the level of each row's session, and that of the totals in `market`, stand above the usual level."""
+    level, names = pl.col("total").quantile(LEVEL_QUANTILE, "lower"), pl.len()
+    sessions = trailing.group_by("session").agg(level=level, names=names)
+    usual = sessions.select(pl.col("level").median().fill_null(0.0)).item()
+    above = (pl.col("level") - usual) * pl.col("names") / (pl.col("names") + LEVEL_NAMES)
+    rows = trailing.join(sessions.select("session", above=above), on="session", maintain_order="left")
+    here = market.alias("total").to_frame().select(level=level, names=names).select(above.fill_null(0.0)).item()
+    return rows["above"].to_numpy(), here
 
 
 def _class_tails(totals: np.ndarray, activity: np.ndarray) -> dict[int, float]:

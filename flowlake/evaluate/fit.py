@@ -1,6 +1,6 @@
 """Fit the score's curves on injected episodes in the earlier half of the recorded sessions: `model.json`.
 
-    python -m flowlake.evaluate.fit --recording ../shared/data --output OUT [--write flowlake/detect/model.json]
+    python -m flowlake.evaluate.fit --recording ../shared/data --output OUT [--write FILE] [--cross-validate]
 
 One logistic regression tells sides of injected episodes from undisturbed sides and from decoys. Its inputs are, per
 factor, how much of -ln u lies in each segment between `model.KNOTS`, with weights held at 0 or above: rising curves
@@ -17,6 +17,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
+from datetime import date
 from pathlib import Path
 
 import numpy as np
@@ -57,9 +58,29 @@ class Fit:
     )
 
 
-def fit(placed: Hosts, able: pl.DataFrame, wanted: Fit, progress: Progress | None = None) -> Model:
-    """Draw episodes on `able` (eligible host rows) within the fit's sessions, replay them, fit the curves."""
-    numbers = {day: number for number, day in enumerate(placed.sessions)}
+@dataclass(frozen=True)
+class Evidence:
+    """What the curves are fitted to, and what it is compared with, all within the sessions of the fit."""
+
+    plans: pl.DataFrame
+    injected: pl.DataFrame
+    """`judge.evidence` of the episodes' sessions."""
+    clean: pl.DataFrame
+    """`judge.evidence` of all undisturbed sessions up to the fit's last."""
+    quiet_from: date
+    judged_from: date
+    injected_rules: pl.DataFrame
+    clean_rules: pl.DataFrame
+    about: dict[str, object]
+
+    @property
+    def quiet(self) -> pl.DataFrame:
+        """The undisturbed sides of the fit."""
+        return self.clean.filter(pl.col("session") >= self.quiet_from)
+
+
+def gather(placed: Hosts, able: pl.DataFrame, wanted: Fit, progress: Progress | None = None) -> Evidence:
+    """Draw episodes on `able` (eligible host rows) within the fit's sessions and replay them."""
     rows = able.filter(pl.col("number").is_between(wanted.first, wanted.last))
     plans = plan.draw(np.random.default_rng(wanted.seed), rows, wanted.sizes)
     parts = plan.passes(plans)
@@ -67,10 +88,7 @@ def fit(placed: Hosts, able: pl.DataFrame, wanted: Fit, progress: Progress | Non
         replay.replay(placed, part, progress, f"episodes to fit on, part {n + 1} of {len(parts)}")
         for n, part in enumerate(parts)
     )
-    injected = judge.evidence(replayed.statistics, placed.statistics, placed.trailing)
-    days = [day for day, number in numbers.items() if wanted.quiet_from <= number <= wanted.last]
-    undisturbed = placed.statistics.filter(pl.col("session").is_in(days))
-    quiet = judge.evidence(undisturbed, placed.statistics, placed.trailing)
+    until = pl.col("session") <= placed.sessions[wanted.last]
     about = {
         "origin": placed.origin,
         "sessions": [str(placed.sessions[wanted.quiet_from]), str(placed.sessions[wanted.last])],
@@ -83,14 +101,31 @@ def fit(placed: Hosts, able: pl.DataFrame, wanted: Fit, progress: Progress | Non
         "focus": [FOCUS_QUANTILE, FOCUS_WIDTH, FOCUS_ROUNDS, FOCUS_FLOOR],
         "fixed": HELD_FIXED,
     }
-    return fit_curves(injected, quiet, plans, about)
+    return Evidence(
+        plans,
+        judge.evidence(replayed.statistics, placed.statistics, placed.trailing),
+        judge.evidence(placed.statistics.filter(until), placed.statistics, placed.trailing),
+        placed.sessions[wanted.quiet_from],
+        placed.sessions[wanted.first],
+        replayed.rivals,
+        placed.rivals.filter(until),
+        about,
+    )
 
 
-def fit_curves(injected: pl.DataFrame, quiet: pl.DataFrame, plans: pl.DataFrame, about: dict[str, object]) -> Model:
+def fit_curves(
+    injected: pl.DataFrame,
+    quiet: pl.DataFrame,
+    plans: pl.DataFrame,
+    about: dict[str, object],
+    *,
+    grouped: bool = True,
+    focus_rounds: int = FOCUS_ROUNDS,
+) -> Model:
     """The model that tells `injected` from `quiet` (both from `judge.evidence`); `plans` say what was injected.
 
     Informed episodes count alike, however many sessions they last, on the side they traded; decoys stand with the
-    undisturbed.
+    undisturbed. Not `grouped`, all sizes of option market share one curve.
     """
     judged = pl.col("volume_surprise_u").is_not_null()
     told = injected.filter(judged).join(
@@ -105,11 +140,11 @@ def fit_curves(injected: pl.DataFrame, quiet: pl.DataFrame, plans: pl.DataFrame,
     groups = [informed.sort("episode_id", *order), calm.sort(order), decoys.sort("episode_id", *order)]
     curved = [factor.column for factor in scoring.FACTORS if not factor.lowers]
     lowering = [f.column for f in scoring.FACTORS if f.lowers and f.column not in HELD_FIXED]
-    design = np.vstack([_design(group, curved, lowering) for group in groups])
+    design = np.vstack([_design(group, curved, lowering, grouped) for group in groups])
     weight = np.concatenate([group["weight"].to_numpy() for group in groups])
     held = np.concatenate([group.select(_fixed()).to_series().to_numpy() for group in groups])
     kind = np.repeat(["informed", "calm", "decoy"], [group.height for group in groups])
-    beta = _focused(design, kind, weight, held, design.shape[1] - len(lowering))
+    beta = _focused(design, kind, weight, held, design.shape[1] - len(lowering), focus_rounds)
     rising = beta[: len(beta) - len(lowering)].reshape(1 + len(model.GROUPS), len(curved), -1)
     slopes = np.round(rising[0] + rising[1:], 4)
     used = {
@@ -125,7 +160,7 @@ def fit_curves(injected: pl.DataFrame, quiet: pl.DataFrame, plans: pl.DataFrame,
     )
 
 
-def _design(group: pl.DataFrame, curved: Sequence[str], lowering: Sequence[str]) -> np.ndarray:
+def _design(group: pl.DataFrame, curved: Sequence[str], lowering: Sequence[str], grouped: bool) -> np.ndarray:
     """Columns: segments of each curve, for all groups of hosts; the same for each group alone; what speaks against."""
     segments = group.select(
         part.fill_null(0.0).alias(f"{column}.{number}")
@@ -133,16 +168,18 @@ def _design(group: pl.DataFrame, curved: Sequence[str], lowering: Sequence[str])
         for number, part in enumerate(model.segments(-pl.col(f"{column}_u").log()))
     ).to_numpy()
     size = group.select(model.group(pl.col("activity"))).to_series().to_numpy()[:, None]
-    own = [segments * (size == number) for number in range(len(model.GROUPS))]
+    own = [segments * (size == number) * grouped for number in range(len(model.GROUPS))]
     return np.hstack([segments, *own, group.select(pl.col(lowering).fill_null(0.0)).to_numpy()])
 
 
-def _focused(design: np.ndarray, kind: np.ndarray, weight: np.ndarray, held: np.ndarray, rising: int) -> np.ndarray:
+def _focused(
+    design: np.ndarray, kind: np.ndarray, weight: np.ndarray, held: np.ndarray, rising: int, rounds: int
+) -> np.ndarray:
     """Weights of the regression, fitted again where the line between alarms and the rest runs."""
     marks = (kind == "informed").astype(float)
     floor = np.where(kind == "informed", FOCUS_FLOOR["informed"], FOCUS_FLOOR["others"])
     beta = logistic(design, marks, weight, held, rising)
-    for _ in range(FOCUS_ROUNDS):
+    for _ in range(rounds):
         score = design @ beta + held
         above = (score - np.quantile(score[kind == "calm"], FOCUS_QUANTILE)) / FOCUS_WIDTH
         near = 1.0 / (1.0 + np.exp(-np.clip(above, -30.0, 30.0)))
@@ -189,6 +226,7 @@ def offset(slopes: Sequence[float]) -> float:
 
 def main() -> int:
     """Fit on a recording and print what every factor got."""
+    from flowlake.evaluate import crossval
     from flowlake.evaluate.runner import eligible_hosts
     from flowlake.sandbox.recorded import RecordedMarket
 
@@ -198,9 +236,13 @@ def main() -> int:
         "--output", type=Path, required=True, help="folder of cached hosts, that of `flowlake evaluate`"
     )
     options.add_argument("--write", type=Path, help="where to write the fitted parameters")
+    options.add_argument(
+        "--cross-validate", action="store_true", help="print recall on underlyings that each of five fits has not seen"
+    )
     asked = options.parse_args()
     placed = hosts.build_hosts(RecordedMarket(asked.recording), asked.output / "hosts", progress=_tell)
-    fitted = fit(placed, eligible_hosts(placed, 15)[0], Fit(), _tell)
+    found = gather(placed, eligible_hosts(placed, 15)[0], Fit(), _tell)
+    fitted = fit_curves(found.injected, found.quiet, found.plans, found.about)
     for column, rows in fitted.slopes.items():
         for group, slopes, shift in zip(model.GROUPS, rows, fitted.offsets[column], strict=True):
             print(f"{column:28} {group:14} {' '.join(f'{slope:6.3f}' for slope in slopes)}  offset {shift:+.3f}")
@@ -209,6 +251,8 @@ def main() -> int:
     print(f"{fitted.fitted_on['rows']} -> {scoring.model_id(fitted)}")
     if asked.write:
         model.save(fitted, asked.write)
+    if asked.cross_validate:
+        print(crossval.as_markdown(crossval.cross_validated(found, placed.trailing, progress=_tell)))
     return 0
 
 

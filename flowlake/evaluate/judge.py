@@ -54,17 +54,18 @@ def totals(weighed: pl.DataFrame, parts: Sequence[pl.Expr] | None = None) -> pl.
     return ordered.unique(keys, keep="first", maintain_order=True)
 
 
-def p_values(rows: pl.DataFrame, clean: pl.DataFrame, trailing: Trailing) -> pl.DataFrame:
+def p_values(rows: pl.DataFrame, clean: pl.DataFrame, trailing: Trailing, *, level: bool = True) -> pl.DataFrame:
     """`rows` (from `totals`) with `p_value`, among the undisturbed totals `clean` of earlier sessions, and `score`.
 
-    `score` orders like the score of an event: by p-value, then by total.
+    `score` orders like the score of an event: by p-value, then by total. Without `level` what the whole market shows on
+    a session is not taken off.
     """
     parts = []
     for (session,), frame in rows.sort("session").group_by("session", maintain_order=True):
         past = trailing(clean, session)  # pyright: ignore[reportArgumentType]
         if past.is_empty():
             continue
-        market = clean.filter(pl.col("session") == session)["total"]
+        market = clean.filter(pl.col("session") == session)["total"] if level else None
         p_value, n = scoring.total_p_values(frame, past, market)
         parts.append(frame.with_columns(p_value=pl.Series(p_value), null_n=pl.Series(n)))
     return pl.concat(parts).with_columns(score=-pl.col("p_value").log10() + 1e-6 * pl.col("total"))

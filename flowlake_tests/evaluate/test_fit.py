@@ -6,7 +6,6 @@ from datetime import date
 
 import numpy as np
 import polars as pl
-import pytest
 
 from flowlake.detect import scoring, sides
 from flowlake.detect.model import Model
@@ -74,11 +73,9 @@ def test_episodes_too_small_to_be_seen_hardly_move_the_curves():
     seen, unseen = evidence(rng, 300, "i", 0.2, 0.0), evidence(rng, 1_200, "u", 1.0, 0.0)
     quiet = evidence(rng, 4_000, "q", 1.0, 0.0)
     plans = pl.DataFrame({"episode_id": [*seen["episode_id"], *unseen["episode_id"]], "kind": "informed", "right": "C"})
-    about = {"sessions": ["2026-06-12", "2026-06-12"]}
+    about: dict[str, object] = {"sessions": ["2026-06-12", "2026-06-12"]}
     focused = fit.fit_curves(pl.concat([seen, unseen]), quiet, plans, about)
-    with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(fit, "FOCUS_ROUNDS", 0)
-        plain = fit.fit_curves(pl.concat([seen, unseen]), quiet, plans, about)
+    plain = fit.fit_curves(pl.concat([seen, unseen]), quiet, plans, about, focus_rounds=0)
     assert reach(focused, TELLING) + reach(focused, COPY) > reach(plain, TELLING) + reach(plain, COPY)
 
 
