@@ -17,6 +17,10 @@ SMALLEST, LARGEST = 90, 10_000
 TYPICAL, SPREAD = 1_100, 1.0
 """Median contracts of the case file's episodes and the standard deviation of their logarithm."""
 
+TYPICAL_DAYS, DAYS_SPREAD = 20, 1.3
+SHORTEST, LONGEST = 2, 130
+"""The same of days to expiration, over the 18 cases that give an expiration; held within the protocol's limits."""
+
 CALL_SHARE = 0.87
 QUIET_VOLUME = 6_000.0
 """Option contracts a day up to which a host is quiet: almost all public cases are in such names, as most names are."""
@@ -190,7 +194,8 @@ def _sizes(rng: np.random.Generator, n: int) -> np.ndarray:
 
 
 def _days(rng: np.random.Generator, n: int) -> np.ndarray:
-    return np.clip(np.round(np.exp(rng.normal(np.log(25), 0.7, n))), 2, 130).astype(int)
+    days = np.exp(rng.normal(np.log(TYPICAL_DAYS), DAYS_SPREAD, n))
+    return np.clip(np.round(days), SHORTEST, LONGEST).astype(int)
 
 
 def _put_distance(rng: np.random.Generator, n: int) -> np.ndarray:
