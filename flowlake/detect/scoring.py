@@ -170,8 +170,8 @@ def rank_underlyings(sides: pl.DataFrame, trailing: pl.DataFrame) -> pl.DataFram
     )
     totals = trailing.group_by("session", "underlying").agg(pl.col("activity").first(), total=pl.col("llr_total").max())
     totals = totals.drop_nulls("total").sort("session", "underlying")
-    today = stronger.select("activity", total="llr_total")
-    p_value, n = total_p_values(today, totals, today["total"])
+    today = stronger.select("underlying", "activity", total="llr_total")
+    p_value, n = total_p_values(today, totals, today)
     if totals["session"].n_unique() < SETTLED_SESSIONS:
         p_value = np.maximum(p_value, UNSETTLED_P)
     ranked = (
@@ -191,13 +191,14 @@ def rank_underlyings(sides: pl.DataFrame, trailing: pl.DataFrame) -> pl.DataFram
 
 
 def total_p_values(
-    today: pl.DataFrame, trailing: pl.DataFrame, market: pl.Series | None
+    today: pl.DataFrame, trailing: pl.DataFrame, market: pl.DataFrame | None
 ) -> tuple[np.ndarray, np.ndarray]:
-    """P-values of the totals of `today` (activity, total) among `trailing` (session, activity, total), and its size.
+    """P-values of the totals of `today` among those of `trailing`, and how many those are.
 
-    `market` holds the totals of all of the session's underlyings, which `today` may be a part of: what is common to a
-    session is taken off (`LEVEL_QUANTILE`; with None it stays, in trailing sessions too). Each class is lowered by its
-    part: how much of the false alarms it gets is a choice (`CLASS_SHARE`), how many there are is not.
+    All frames have underlying, activity, total, `trailing` also session. `market` is all of the session's underlyings,
+    which `today` may be a part of: what is common to a session is taken off (`LEVEL_QUANTILE`; with None it stays, in
+    trailing sessions too). Each class is lowered by its part: how much of the false alarms it gets is a choice
+    (`CLASS_SHARE`), how many there are is not.
     """
     totals, null_totals = today["total"].to_numpy(), trailing["total"].to_numpy()
     if market is not None:
@@ -215,15 +216,26 @@ def total_p_values(
     )
 
 
-def _common(trailing: pl.DataFrame, market: pl.Series) -> tuple[np.ndarray, float]:
-    """How far the level of each row's session, and that of the totals in `market`, stand above the usual level."""
-    level, names = pl.col("total").quantile(LEVEL_QUANTILE, "lower"), pl.len()
-    sessions = trailing.group_by("session").agg(level=level, names=names)
-    usual = sessions.select(pl.col("level").median().fill_null(0.0)).item()
-    above = (pl.col("level") - usual) * pl.col("names") / (pl.col("names") + LEVEL_NAMES)
-    rows = trailing.join(sessions.select("session", above=above), on="session", maintain_order="left")
-    here = market.alias("total").to_frame().select(level=level, names=names).select(above.fill_null(0.0)).item()
-    return rows["above"].to_numpy(), here
+def _common(trailing: pl.DataFrame, market: pl.DataFrame) -> tuple[np.ndarray, float]:
+    """How far the level of each row's session, and that of `market`, stand above the usual level.
+
+    A snapshot may hold a part of the market: it is compared with what is usual for the same names.
+    """
+    sessions = _levels(trailing)
+    common = sessions.select("session", above=_above(sessions["level"].median()))
+    rows = trailing.join(common, on="session", maintain_order="left")
+    same = _levels(trailing.join(market, on="underlying", how="semi"))["level"].median()
+    here = _levels(market.with_columns(session=pl.lit("now"))).select(_above(same).fill_null(0.0))
+    return rows["above"].to_numpy(), float(here.to_series().sum())
+
+
+def _above(usual: object) -> pl.Expr:
+    return (pl.col("level") - pl.lit(usual, pl.Float64)) * pl.col("names") / (pl.col("names") + LEVEL_NAMES)
+
+
+def _levels(totals: pl.DataFrame) -> pl.DataFrame:
+    """Per session its level and number of names."""
+    return totals.group_by("session").agg(level=pl.col("total").quantile(LEVEL_QUANTILE, "lower"), names=pl.len())
 
 
 def _class_tails(totals: np.ndarray, activity: np.ndarray) -> dict[int, float]:

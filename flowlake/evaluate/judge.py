@@ -65,7 +65,7 @@ def p_values(rows: pl.DataFrame, clean: pl.DataFrame, trailing: Trailing, *, lev
         past = trailing(clean, session)  # pyright: ignore[reportArgumentType]
         if past.is_empty():
             continue
-        market = clean.filter(pl.col("session") == session)["total"] if level else None
+        market = clean.filter(pl.col("session") == session) if level else None
         p_value, n = scoring.total_p_values(frame, past, market)
         parts.append(frame.with_columns(p_value=pl.Series(p_value), null_n=pl.Series(n)))
     return pl.concat(parts).with_columns(score=-pl.col("p_value").log10() + 1e-6 * pl.col("total"))

@@ -182,14 +182,15 @@ def test_what_only_speaks_against_never_raises():
 
 
 def totals(values: np.ndarray, activity: np.ndarray | int, session: int = 1) -> pl.DataFrame:
-    return pl.DataFrame({"session": date(2026, 6, session), "activity": activity, "total": values})
+    names = [f"N{number:05d}" for number in range(len(values))]
+    return pl.DataFrame({"session": date(2026, 6, session), "underlying": names, "activity": activity, "total": values})
 
 
 def test_a_class_with_heavier_totals_gets_part_of_its_excess_of_alarms():
     rng = np.random.default_rng(5)
     values = np.concatenate([rng.normal(2.0, 1.0, 6_000), rng.normal(0.0, 1.0, 6_000)])
     both = totals(values, np.repeat([0, 3], 6_000))
-    p_value, n = scoring.total_p_values(both, both, both["total"])
+    p_value, n = scoring.total_p_values(both, both, both)
     alarms = p_value <= 0.01
     assert alarms.mean() == pytest.approx(0.01, abs=0.001)
     assert 0.01 < alarms[:6_000].mean() < 0.02
@@ -200,16 +201,35 @@ def test_a_day_on_which_all_names_are_unusual_has_no_more_alarms_than_another():
     rng = np.random.default_rng(6)
     past = pl.concat(totals(rng.normal(0.0, 1.0, 2_000), 0, day) for day in range(1, 11))
     today = totals(rng.normal(1.0, 1.0, 2_000), 0, 20)
-    p_value, _ = scoring.total_p_values(today, past, today["total"])
+    p_value, _ = scoring.total_p_values(today, past, today)
     assert (p_value <= 0.01).mean() == pytest.approx(0.01, abs=0.006)
+    left, _ = scoring.total_p_values(today, past, None)
+    assert (left <= 0.01).mean() > 0.03
 
 
 def test_what_one_name_shows_on_an_ordinary_day_is_not_taken_from_it():
     rng = np.random.default_rng(7)
     past = pl.concat(totals(rng.normal(0.0, 1.0, 500), 0, day) for day in range(1, 11))
-    market = pl.concat([past.filter(pl.col("session") == date(2026, 6, 1))["total"], pl.Series([8.0])])
-    p_value, _ = scoring.total_p_values(totals(np.array([8.0]), 0, 20), past, market)
+    market = totals(np.append(rng.normal(0.0, 1.0, 499), 8.0), 0, 20)
+    p_value, _ = scoring.total_p_values(market.tail(1), past, market)
     assert p_value[0] < 1e-3
+
+
+def test_a_snapshot_of_a_part_of_the_market_is_compared_with_the_usual_level_of_that_part():
+    rng = np.random.default_rng(8)
+    higher = np.append(np.full(100, 2.0), np.zeros(1_900))
+    past = pl.concat(totals(rng.normal(higher, 1.0), 0, day) for day in range(1, 11))
+    part = totals(rng.normal(higher, 1.0), 0, 20).head(100)
+    p_value, _ = scoring.total_p_values(part, past, part)
+    alone, _ = scoring.total_p_values(part, past, None)
+    assert np.median(p_value) < 2.0 * np.median(alone) < 0.1
+
+
+def test_no_history_at_all_is_no_null():
+    today = totals(np.ones(3), 0)
+    p_value, n = scoring.total_p_values(today, today.clear(), today)
+    assert len(p_value) == 3
+    assert (n == 0).all()
 
 
 def test_logarithmic_factors_are_said_in_plain_numbers():
