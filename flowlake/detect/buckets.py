@@ -22,6 +22,9 @@ PROFILE_DELTA_EDGES = (0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.65, 0.8)
 PROFILE_DTE_EDGES = (0, 1, 4, 9, 20, 45, 90)
 """Finer classes over which a chain's usual volume is profiled: it moves along strikes and towards expiration."""
 
+TICKER_CLASS_NAMES = ("under 1,000", "1,000-10,000", "10,000-100,000", "over 100,000")
+"""How the classes of `TICKER_ACTIVITY_EDGES` are called, in contracts a day."""
+
 DELTA_CLASSES = len(DELTA_EDGES) + 2
 DTE_CLASSES = len(DTE_EDGES) + 1
 ACTIVITY_CLASSES = len(ACTIVITY_EDGES) + 2

@@ -18,6 +18,8 @@ from typing import Any
 
 import polars as pl
 
+from flowlake.detect import buckets
+
 PACKAGED = Path(__file__).with_name("model.json")
 
 CAP = 3.0
@@ -26,7 +28,7 @@ CAP = 3.0
 KNOTS = (0.0, 1.0, 2.5, 4.5, 6.5)
 """Values of -ln u between which a curve is straight; beyond the last one it is level."""
 
-GROUPS = ("under 1,000", "1,000-10,000", "over 10,000")
+GROUPS = (*buckets.TICKER_CLASS_NAMES[:2], "over 10,000")
 """Option contracts a day of the underlying: a trade shows in other ways in a chain that hardly trades than in one that
 trades blocks every day, so each group of activity classes (`buckets.ticker_class`) has curves of its own."""
 

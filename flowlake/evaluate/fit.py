@@ -241,7 +241,8 @@ def main() -> int:
     )
     asked = options.parse_args()
     placed = hosts.build_hosts(RecordedMarket(asked.recording), asked.output / "hosts", progress=_tell)
-    found = gather(placed, eligible_hosts(placed, 15)[0], Fit(), _tell)
+    wanted = Fit()
+    found = gather(placed, eligible_hosts(placed, wanted.first)[0], wanted, _tell)
     fitted = fit_curves(found.injected, found.quiet, found.plans, found.about)
     for column, rows in fitted.slopes.items():
         for group, slopes, shift in zip(model.GROUPS, rows, fitted.offsets[column], strict=True):

@@ -8,13 +8,14 @@ from dataclasses import dataclass
 
 import polars as pl
 
+from flowlake.detect import buckets
 from flowlake.evaluate.plan import DECOYS
 from flowlake.evaluate.rivals import RULES
 
 OURS = "flowlake"
 METHOD_NAMES = {OURS: "**flowlake**", **RULES}
 BUDGETS = (10, 20, 50, 100)
-ACTIVITY_NAMES = {"0": "under 1,000", "1": "1,000-10,000", "2": "10,000-100,000", "3": "over 100,000"}
+ACTIVITY_NAMES = {str(number): name for number, name in enumerate(buckets.TICKER_CLASS_NAMES)}
 """Mean option contracts a day of an underlying, by its activity class."""
 
 ARM_NAMES = {"informed": "any host", "quiet": "quiet hosts", "camouflage": "busy days"}

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-import shutil
 import socket
 import subprocess
 import sys
 import time
 import urllib.request
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import dagster as dg
 import pytest
@@ -18,19 +18,20 @@ from flowlake.defs.product import STAGES
 from flowlake.defs.quality import evaluation
 from flowlake.quality.outcome import Outcome, Severity
 from flowlake.runs import dagster_home
+from flowlake_tests.report.browsing import chromium
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
 
 pytestmark = pytest.mark.slow
 
-CHROMIUM = shutil.which("chromium")
-ARGUMENTS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--no-first-run",
-]
 PATIENCE_MS = 120_000
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with chromium() as opened:
+        yield opened
 
 
 @pytest.fixture(scope="module")
@@ -71,28 +72,22 @@ def _wait_for(address: str, process: subprocess.Popen) -> None:
     pytest.fail(f"{address} did not answer")
 
 
-@pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed: `make browser` installs it where apt can")
-def test_groups_an_asset_and_its_failed_check_are_shown_without_script_errors(served: str):
-    from playwright.sync_api import sync_playwright
-
+def test_groups_an_asset_and_its_failed_check_are_shown_without_script_errors(browser: Browser, served: str):
     errors: list[str] = []
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
-        page = browser.new_page(viewport={"width": 1400, "height": 900})
-        page.set_default_timeout(PATIENCE_MS)
-        page.on("pageerror", lambda error: errors.append(str(error)))
+    page = browser.new_page(viewport={"width": 1400, "height": 900})
+    page.set_default_timeout(PATIENCE_MS)
+    page.on("pageerror", lambda error: errors.append(str(error)))
 
-        page.goto(f"{served}/asset-groups", wait_until="domcontentloaded")
-        for group in ("market", "chains", "baselines", "events", "quality", "published"):
-            assert group in STAGES
-            page.get_by_text(group, exact=True).first.wait_for()
+    page.goto(f"{served}/asset-groups", wait_until="domcontentloaded")
+    for group in ("market", "chains", "baselines", "events", "quality", "published"):
+        assert group in STAGES
+        page.get_by_text(group, exact=True).first.wait_for()
 
-        page.goto(f"{served}/assets/option_chains", wait_until="domcontentloaded")
-        page.get_by_text("Open interest at the START of the session").first.wait_for()
-        page.get_by_text("stage: 2-chains").first.wait_for()
+    page.goto(f"{served}/assets/option_chains", wait_until="domcontentloaded")
+    page.get_by_text("Open interest at the START of the session").first.wait_for()
+    page.get_by_text("stage: 2-chains").first.wait_for()
 
-        page.goto(f"{served}/assets/option_chains?view=checks&checkDetail=stale_copy", wait_until="domcontentloaded")
-        page.get_by_text("90.0% of 100 are identical").first.wait_for()
-        page.get_by_text("Failed", exact=True).first.wait_for()
-        browser.close()
+    page.goto(f"{served}/assets/option_chains?view=checks&checkDetail=stale_copy", wait_until="domcontentloaded")
+    page.get_by_text("90.0% of 100 are identical").first.wait_for()
+    page.get_by_text("Failed", exact=True).first.wait_for()
     assert errors == []

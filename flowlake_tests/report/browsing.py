@@ -35,7 +35,7 @@ SIZES = ((1280, False), (1280, True), (390, True), (360, False))
 def chromium() -> Iterator[Browser]:
     """Headless Chromium; skips where there is none."""
     if shutil.which("chromium") is None:
-        pytest.skip("chromium is not installed")
+        pytest.skip("chromium is not installed: `make browser` installs it where apt can")
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:
