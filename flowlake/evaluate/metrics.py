@@ -185,4 +185,6 @@ def jaccard(scores: pl.DataFrame, other: pl.DataFrame, share: float = 0.05) -> f
         )
     )
     overlap = both.group_by("session").agg(((pl.col("a") & pl.col("b")).fill_null(False)).mean().alias("overlap"))
+    # Sorted, so that the order in which the mean is summed does not show in its last digit.
+    overlap = overlap.sort("session")
     return float(overlap["overlap"].mean())  # pyright: ignore[reportArgumentType]
